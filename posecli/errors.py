@@ -1,0 +1,73 @@
+"""Every error posecli raises on purpose.
+
+PoseCliError                exit 1   something the user can act on
+|-- ConfigError             exit 2   an option, recipe or config value is wrong
+|-- WeightsError            exit 4   weights unknown, missing, corrupt, or not reachable offline
+|-- VideoError              exit 5   an input cannot be read as video or image
+|-- FormatError             exit 5   a JSON (annotations, boxes, poses) is not what it should be
+|-- DeviceError             exit 6   a device or backend is not available, or memory ran out
+`-- OutputError             exit 7   an output exists already or cannot be written
+
+Exit 3 is not an error: the work finished, with warnings (for example corrupt frames). Exit 130 means interrupted. The command
+line turns any of these into one line on stderr (``cli/app.py``); a traceback therefore always means a bug in posecli.
+"""
+
+from __future__ import annotations
+
+EXIT_WARNINGS = 3
+EXIT_INTERRUPTED = 130
+
+
+class PoseCliError(Exception):
+    """An error with a remedy.
+
+    Args:
+        message: One line that names the file or the option and the value found there.
+        hint: What to do about it, one line; shown after the message.
+    """
+
+    exit_code = 1
+
+    def __init__(self, message: str, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return self.message if self.hint is None else f"{self.message} ({self.hint})"
+
+
+class ConfigError(PoseCliError):
+    """An option, recipe or config value is wrong."""
+
+    exit_code = 2
+
+
+class WeightsError(PoseCliError):
+    """Weights are unknown, missing, corrupt, or cannot be reached."""
+
+    exit_code = 4
+
+
+class VideoError(PoseCliError):
+    """An input cannot be read as video or image."""
+
+    exit_code = 5
+
+
+class FormatError(PoseCliError):
+    """A JSON file is not what it should be."""
+
+    exit_code = 5
+
+
+class DeviceError(PoseCliError):
+    """A device or backend is not available, or memory ran out."""
+
+    exit_code = 6
+
+
+class OutputError(PoseCliError):
+    """An output exists already or cannot be written."""
+
+    exit_code = 7
