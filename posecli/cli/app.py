@@ -1,0 +1,88 @@
+"""The root of the command line, and the one place where errors become messages and exit codes."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+import posecli
+from posecli.cli import console, doctor, info, options, render, weights
+from posecli.errors import EXIT_INTERRUPTED, PoseCliError
+
+# Typer reflows paragraphs; a line with \b keeps the next one as it stands.
+_EPILOG = """\b
+Exit codes:
+  0    done
+  1    failed
+  2    an option or a config value is wrong
+  3    finished, with warnings (for example corrupt frames)
+  4    weights unknown, missing, damaged, or not reachable offline
+  5    an input cannot be read
+  6    a device or backend is not available, or memory ran out
+  7    an output exists already or cannot be written
+  130  interrupted
+
+\b
+Environment:
+  POSECLI_HOME     where fetched weights are kept
+  POSECLI_OFFLINE  open no connection, as --offline
+  POSECLI_QUIET    say less, as --quiet
+  NO_COLOR, CI     no progress line
+"""
+
+
+class _ErrorBoundary(TyperGroup):
+    """Turns the errors of `posecli.errors` into one line and an exit code; any other exception is a bug and keeps its traceback."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command that was asked for."""
+        try:
+            return super().invoke(ctx)
+        except PoseCliError as error:
+            console.error(error.message, error.hint)
+            raise typer.Exit(error.exit_code) from error
+        except KeyboardInterrupt as error:
+            console.error("interrupted")
+            raise typer.Exit(EXIT_INTERRUPTED) from error
+
+
+app = typer.Typer(
+    name="posecli",
+    cls=_ErrorBoundary,
+    help="Turn video of people into pose annotations.",
+    epilog=_EPILOG,
+    no_args_is_help=True,
+    rich_markup_mode=None,  # plain help: half the start-up time, and the same text in a pipe
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _print_version(value: bool) -> None:
+    if value:
+        console.print_data(f"posecli {posecli.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+    quiet: options.Quiet = False,
+    offline: options.Offline = False,
+) -> None:
+    """Turn video of people into pose annotations."""
+
+
+app.command("info")(info.info)
+app.command("render")(render.render)
+app.add_typer(weights.app, name="weights")
+app.command("doctor")(doctor.doctor)
+
+
+def main() -> None:
+    """Run the command line; what the ``posecli`` script calls."""
+    app(prog_name="posecli")

@@ -1,0 +1,31 @@
+"""Options that several commands share, spelled once."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from posecli.cli.console import QUIET_VARIABLE
+
+
+def _be_quiet(value: bool) -> bool:
+    if value:
+        os.environ[QUIET_VARIABLE] = "1"
+    return value
+
+
+def _stay_offline(value: bool) -> bool:
+    if value:
+        os.environ["POSECLI_OFFLINE"] = "1"
+    return value
+
+
+# Quiet and offline travel by environment variable, so that worker processes inherit them.
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", callback=_be_quiet, help="No progress, no remarks on stderr.")]
+Offline = Annotated[bool, typer.Option("--offline", callback=_stay_offline, help="Open no connection.")]
+Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace outputs that exist.")]
+Video = Annotated[Path, typer.Argument(metavar="VIDEO", help="A video file, an image, or a folder of images.")]
