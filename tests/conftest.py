@@ -1,0 +1,62 @@
+"""What every test stands on: one thread, no network, nobody's cache, and the random state as it was."""
+
+from __future__ import annotations
+
+import os
+import random
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+# Before NumPy or torch start their threads: two threads on two busy cores are far slower than one.
+for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"):
+    os.environ.setdefault(_name, "1")
+
+import numpy as np
+import pytest
+from hypothesis import settings
+
+settings.register_profile("posecli", deadline=None, derandomize=True, database=None)
+settings.load_profile("posecli")
+
+
+@pytest.fixture(autouse=True)
+def _clean_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    before = dict(os.environ)
+    for name in [name for name in os.environ if name.startswith("POSECLI_") and name != "POSECLI_REQUIRE_GPU"]:
+        del os.environ[name]
+    os.environ["POSECLI_OFFLINE"] = "1"
+    os.environ["POSECLI_HOME"] = str(tmp_path_factory.getbasetemp() / "posecli-home")
+    yield
+    os.environ.clear()
+    os.environ.update(before)
+
+
+@pytest.fixture(autouse=True)
+def _restored_random_state() -> Iterator[None]:
+    states = random.getstate(), np.random.get_state()
+    torch = sys.modules.get("torch")
+    torch_state = None if torch is None else torch.get_rng_state()
+    yield
+    random.setstate(states[0])
+    np.random.set_state(states[1])
+    if torch is not None:
+        torch.set_rng_state(torch_state)
+
+
+@pytest.fixture(autouse=True)
+def _gpu_or_skip(request: pytest.FixtureRequest) -> None:
+    if request.node.get_closest_marker("gpu") is None:
+        return
+    import torch
+
+    if not torch.cuda.is_available():
+        if os.environ.get("POSECLI_REQUIRE_GPU"):
+            pytest.fail("POSECLI_REQUIRE_GPU is set, but there is no CUDA device")
+        pytest.skip("no CUDA device")
+
+
+@pytest.fixture(scope="session")
+def repository() -> Path:
+    """The root of the checkout."""
+    return Path(__file__).resolve().parent.parent
