@@ -64,12 +64,9 @@ class KeypointReport:
 
     def rows(self) -> list[tuple[str, float | None]]:
         """Name and per cent, for a table."""
-        pck_rows = [
-            (f"{name}, {group} points", _number(self.pck[name][group]))
-            for name in self.pck
-            for group in ("limb", "all")
-        ]
-        return [*pck_rows, *((f"OKS {key.upper()}", value) for key, value in self.oks.items())]
+        limb = [(f"{name}, limb points", groups["limb"]) for name, groups in self.pck.items()]
+        everything = [(f"{name}, all points", groups["all"]) for name, groups in self.pck.items()]
+        return [*limb, *everything, *((f"OKS {key.upper()}", value) for key, value in self.oks.items())]
 
 
 def evaluate_keypoints(

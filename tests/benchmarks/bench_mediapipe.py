@@ -1,0 +1,115 @@
+"""MediaPipe Pose (full, 0.10.21, static pictures) judged by posecli's own metrics, on labelled people in their given boxes.
+
+MediaPipe needs numpy below 2, so it lives in an environment of its own and is fed crops through a pipe:
+
+    python -m venv /tmp/mediapipe && /tmp/mediapipe/bin/pip install mediapipe==0.10.21
+    python tests/benchmarks/bench_mediapipe.py LABELS.json IMAGES_DIR --python /tmp/mediapipe/bin/python
+
+It predicts COCO's 17 points; neck and head_top stay unpredicted and count as missed under ``all``, so compare ``limb`` where labels
+have them. Not collected by pytest: it needs that environment.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import TracebackType
+
+import numpy as np
+
+# COCO's 17 points among MediaPipe's 33.
+LANDMARKS = (0, 2, 5, 7, 8, 11, 12, 13, 14, 15, 16, 23, 24, 25, 26, 27, 28)
+NO_PERSON = np.full((len(LANDMARKS), 3), np.nan)
+
+
+def serve() -> None:
+    """The other environment: crops (H, W, 3) RGB in on stdin, (17, 3) x, y px and visibility out on stdout."""
+    import mediapipe
+
+    pose = mediapipe.solutions.pose.Pose(static_image_mode=True, model_complexity=1)
+    while sys.stdin.buffer.peek(1):
+        crop = np.ascontiguousarray(np.lib.format.read_array(sys.stdin.buffer))
+        found = pose.process(crop).pose_landmarks
+        points = NO_PERSON
+        if found is not None:
+            height, width = crop.shape[:2]
+            chosen = [found.landmark[i] for i in LANDMARKS]
+            points = np.array([[p.x * width - 0.5, p.y * height - 0.5, p.visibility] for p in chosen])
+        np.lib.format.write_array(sys.stdout.buffer, points)
+        sys.stdout.buffer.flush()
+
+
+class MediaPipeEstimator:
+    """Poses by MediaPipe in its own process."""
+
+    def __init__(self, python: Path, *, enlarge: float, size_px: int) -> None:
+        self.enlarge, self.size_px = enlarge, size_px
+        self.seconds, self.num_persons, self.num_empty = 0.0, 0, 0
+        command = [str(python), __file__, "--serve"]
+        self.process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+        )
+
+    def __enter__(self) -> MediaPipeEstimator:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.close()
+        self.process.wait()
+
+    def estimate_images(self, images, boxes):
+        """See `posecli.evaluation.keypoints.ImagePoseEstimator`."""
+        results = [self._estimate(image, box) for image, box in zip(images, boxes, strict=True)]
+        missing = np.full((len(results), 2, 3), np.nan)
+        points = np.concatenate([np.array(results), missing], axis=1)
+        return points[..., :2].astype(np.float32), np.nan_to_num(points[..., 2]).astype(np.float32)
+
+    def _estimate(self, image, box):
+        import cv2
+
+        from posecli.geometry import CropTransform
+
+        side = self.size_px or max(64, round(float((box[2:] - box[:2]).max()) * self.enlarge))
+        crop = CropTransform.from_box(box, (side, side), enlarge=self.enlarge)
+        pixels = cv2.warpAffine(image, crop.matrix, crop.size_wh, flags=cv2.INTER_LINEAR)
+        start = time.perf_counter()
+        np.lib.format.write_array(self.process.stdin, pixels)
+        self.process.stdin.flush()
+        points = np.lib.format.read_array(self.process.stdout)
+        self.seconds += time.perf_counter() - start
+        self.num_persons += 1
+        self.num_empty += int(np.isnan(points).all())
+        return np.concatenate([crop.to_frame(points[:, :2]), points[:, 2:]], axis=1)
+
+
+def main() -> None:
+    """Print the report as JSON."""
+    from posecli.evaluation.keypoints import evaluate_keypoints
+    from posecli.formats.ground_truth import read_ground_truth
+
+    parser = argparse.ArgumentParser(description="MediaPipe Pose judged by posecli's metrics")
+    parser.add_argument("labels", type=Path)
+    parser.add_argument("images_dir", type=Path)
+    parser.add_argument("--python", type=Path, required=True, help="interpreter of the environment with mediapipe")
+    parser.add_argument("--enlarge", type=float, default=1.25, help="crop side over the box's longer side")
+    parser.add_argument("--size", type=int, default=0, help="crop side in px; 0: as large as in the picture")
+    arguments = parser.parse_args()
+    with MediaPipeEstimator(arguments.python, enlarge=arguments.enlarge, size_px=arguments.size) as estimator:
+        report = evaluate_keypoints(estimator, read_ground_truth(arguments.labels), arguments.images_dir)
+    facts = {
+        "milliseconds_per_person": round(1000 * estimator.seconds / estimator.num_persons, 1),
+        "nothing_found": estimator.num_empty,
+        **report.to_json(),
+    }
+    sys.stdout.write(json.dumps(facts, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    serve() if sys.argv[1:] == ["--serve"] else main()
