@@ -26,14 +26,15 @@ Exit codes:
 
 \b
 Environment:
-  POSECLI_HOME     where fetched weights are kept
-  POSECLI_OFFLINE  open no connection, as --offline
-  POSECLI_QUIET    say less, as --quiet
-  NO_COLOR, CI     no progress line
+  POSECLI_HOME          where fetched weights are kept
+  POSECLI_OFFLINE       open no connection, as --offline
+  POSECLI_QUIET         say less, as --quiet
+  POSECLI_SCAN_BACKEND  the selective scan to use, see posecli doctor
+  NO_COLOR, CI          no progress line
 """
 
 
-class _ErrorBoundary(TyperGroup):
+class ErrorBoundary(TyperGroup):
     """Turns the errors of `posecli.errors` into one line and an exit code; any other exception is a bug and keeps its traceback."""
 
     def invoke(self, ctx: Any) -> Any:
@@ -50,7 +51,7 @@ class _ErrorBoundary(TyperGroup):
 
 app = typer.Typer(
     name="posecli",
-    cls=_ErrorBoundary,
+    cls=ErrorBoundary,
     help="Turn video of people into pose annotations.",
     epilog=_EPILOG,
     no_args_is_help=True,

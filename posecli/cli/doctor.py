@@ -156,10 +156,13 @@ def _torch() -> Iterator[Finding]:
 def _scan() -> Iterator[Finding]:
     from posecli.ssm import available_backends, self_test
 
-    for backend in available_backends():
+    for backend, state in available_backends().items():
+        if state != "ok":
+            yield Finding(f"scan {backend}", "absent", state)
+            continue
         error = self_test(backend)
         status: Status = "ok" if error < _SCAN_TOLERANCE else "failed"
-        yield Finding(f"scan {backend}", status, f"largest error against the fp64 oracle {error:.1e}")
+        yield Finding(f"scan {backend}", status, f"largest relative error against the fp64 oracle {error:.1e}")
 
 
 def _weights() -> Iterator[Finding]:

@@ -175,7 +175,7 @@ def test_a_manifest_that_is_none_is_named(tmp_path: Path, text: str) -> None:
     [({"sha256": "AB"}, "64 hexadecimal"), ({"num_bytes": 0}, "positive"), ({"file": "../x"}, "bare file name")],
 )
 def test_entries_check_themselves(change: dict[str, Any], message: str) -> None:
-    row = {
+    row: dict[str, Any] = {
         "name": "n",
         "kind": "pose",
         "file": "f",

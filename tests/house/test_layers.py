@@ -1,0 +1,65 @@
+"""Arrows point downwards; what must start fast imports nothing heavy; what is imported is declared."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+import sysconfig
+import time
+import tomllib
+from pathlib import Path
+
+HEAVY = ("torch", "cv2", "av", "numba", "scipy")
+DISTRIBUTIONS = {"cv2": "opencv-python-headless", "mamba_ssm": "mamba-ssm", "faster_coco_eval": "faster-coco-eval"}
+COMES_ALONG = {"triton", "llvmlite"}  # with the CUDA builds of torch, with numba
+
+
+def imported_packages(source: str) -> set[str]:
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            found |= {name.name.split(".")[0] for name in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module is not None:
+            found.add(node.module.split(".")[0])
+    return found
+
+
+def test_rooms_import_downwards_only(repository: Path) -> None:
+    command = [str(Path(sysconfig.get_path("scripts")) / "lint-imports"), "--no-cache"]
+    done = subprocess.run(command, cwd=repository, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout[-3000:]
+
+
+def test_every_import_is_declared(repository: Path) -> None:
+    project = tomllib.loads((repository / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"]
+    declared = [*project["dependencies"], *(line for name, lines in extras.items() if name != "dev" for line in lines)]
+    names = {line.split(">")[0].split("<")[0].split("=")[0] for line in declared}
+    imported = {name for path in (repository / "posecli").rglob("*.py") for name in imported_packages(path.read_text())}
+    foreign = {DISTRIBUTIONS.get(name, name) for name in imported - sys.stdlib_module_names - COMES_ALONG - {"posecli"}}
+    assert "numpy" in foreign
+    assert sorted(foreign - names) == []
+
+
+def test_help_imports_nothing_heavy() -> None:
+    probe = (
+        "import sys\n"
+        "from posecli.cli.app import app\n"
+        "for arguments in (['--help'], ['info', 'no-such-file.mp4'], ['render', 'a.json', '--out', 'no/such/folder/b.mp4']):\n"
+        "    try: app(arguments, prog_name='posecli')\n"
+        "    except SystemExit: pass\n"
+        f"    print('LOADED', arguments[0], [name for name in {HEAVY} if name in sys.modules])\n"
+    )
+    done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True)
+    loaded = [line for line in done.stdout.splitlines() if line.startswith("LOADED")]
+    assert loaded[0] == "LOADED --help []"
+
+
+def test_help_is_there_at_once() -> None:
+    seconds = []
+    for _ in range(3):
+        start = time.perf_counter()
+        subprocess.run([sys.executable, "-m", "posecli", "--help"], stdout=subprocess.DEVNULL, check=True)
+        seconds.append(time.perf_counter() - start)
+    assert min(seconds) < 0.5
