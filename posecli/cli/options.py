@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from posecli.cli.console import QUIET_VARIABLE
+from posecli.errors import VideoError
 
 
 def _be_quiet(value: bool) -> bool:
@@ -23,9 +24,19 @@ def _stay_offline(value: bool) -> bool:
     return value
 
 
+def _must_exist(value: Path) -> Path:
+    """A misspelt path is told at once, before the decoder is even imported."""
+    if not value.exists():
+        raise VideoError(f"{value}: no such file or folder")
+    return value
+
+
 # Quiet and offline travel by environment variable, so that worker processes inherit them.
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", callback=_be_quiet, help="No progress, no remarks on stderr.")]
 Offline = Annotated[bool, typer.Option("--offline", callback=_stay_offline, help="Open no connection.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace outputs that exist.")]
-Video = Annotated[Path, typer.Argument(metavar="VIDEO", help="A video file, an image, or a folder of images.")]
+Video = Annotated[
+    Path,
+    typer.Argument(metavar="VIDEO", callback=_must_exist, help="A video file, an image, or a folder of images."),
+]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 from dataclasses import dataclass
@@ -23,13 +24,11 @@ class Terminal(io.StringIO):
 
 @pytest.fixture
 def terminal(monkeypatch: pytest.MonkeyPatch) -> Terminal:
-    stream = Terminal()
-    monkeypatch.setattr("sys.stderr", stream)
     for name in ("NO_COLOR", "CI"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setenv("COLUMNS", "160")
-    return stream
+    return Terminal()
 
 
 @dataclass
@@ -65,7 +64,7 @@ def test_quiet_silences_remarks_but_not_warnings(
 
 
 def test_progress_shows_counts_and_speeds_on_a_terminal(terminal: Terminal) -> None:
-    with console.progress("decode") as report:
+    with contextlib.redirect_stderr(terminal), console.progress("decode") as report:
         report(3, 40, {"pose": 12.4})
     shown = terminal.getvalue()
     assert "decode" in shown
@@ -74,7 +73,7 @@ def test_progress_shows_counts_and_speeds_on_a_terminal(terminal: Terminal) -> N
 
 
 def test_messages_stay_above_the_progress_line(terminal: Terminal) -> None:
-    with console.progress("fetch", unit="bytes") as report:
+    with contextlib.redirect_stderr(terminal), console.progress("fetch", unit="bytes") as report:
         report(1000, 2000)
         console.warn("odd")
     assert "warning: odd" in terminal.getvalue()
@@ -84,7 +83,7 @@ def test_messages_stay_above_the_progress_line(terminal: Terminal) -> None:
 @pytest.mark.parametrize("variable", ["NO_COLOR", "CI", "POSECLI_QUIET"])
 def test_progress_keeps_still_when_told(terminal: Terminal, monkeypatch: pytest.MonkeyPatch, variable: str) -> None:
     monkeypatch.setenv(variable, "1")
-    with console.progress("decode") as report:
+    with contextlib.redirect_stderr(terminal), console.progress("decode") as report:
         report(3, 40)
     assert terminal.getvalue() == ""
 

@@ -10,6 +10,8 @@ import time
 import tomllib
 from pathlib import Path
 
+import pytest
+
 HEAVY = ("torch", "cv2", "av", "numba", "scipy")
 DISTRIBUTIONS = {"cv2": "opencv-python-headless", "mamba_ssm": "mamba-ssm", "faster_coco_eval": "faster-coco-eval"}
 COMES_ALONG = {"triton", "llvmlite"}  # with the CUDA builds of torch, with numba
@@ -42,18 +44,31 @@ def test_every_import_is_declared(repository: Path) -> None:
     assert sorted(foreign - names) == []
 
 
-def test_help_imports_nothing_heavy() -> None:
+@pytest.mark.parametrize(
+    ("arguments", "exit_code"),
+    [
+        (["--help"], 0),
+        (["--version"], 0),
+        (["info"], 2),
+        (["info", "no-such-file.mp4"], 5),
+        (["render", "no-such-file.json", "--out", "overlay.mp4"], 5),
+        (["weights", "path", "no-such-name"], 4),
+    ],
+    ids=["help", "version", "usage", "video", "poses", "weights"],
+)
+def test_help_and_mistakes_import_nothing_heavy(arguments: list[str], exit_code: int, tmp_path: Path) -> None:
     probe = (
         "import sys\n"
         "from posecli.cli.app import app\n"
-        "for arguments in (['--help'], ['info', 'no-such-file.mp4'], ['render', 'a.json', '--out', 'no/such/folder/b.mp4']):\n"
-        "    try: app(arguments, prog_name='posecli')\n"
-        "    except SystemExit: pass\n"
-        f"    print('LOADED', arguments[0], [name for name in {HEAVY} if name in sys.modules])\n"
+        "try: app(sys.argv[1:], prog_name='posecli')\n"
+        "except SystemExit as end: code = end.code\n"
+        f"print('LOADED', [name for name in {HEAVY} if name in sys.modules])\n"
+        "sys.exit(code)\n"
     )
-    done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True)
-    loaded = [line for line in done.stdout.splitlines() if line.startswith("LOADED")]
-    assert loaded[0] == "LOADED --help []"
+    command = [sys.executable, "-c", probe, *arguments]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.stdout.splitlines()[-1] == "LOADED []"
+    assert done.returncode == exit_code, done.stderr
 
 
 def test_help_is_there_at_once() -> None:
