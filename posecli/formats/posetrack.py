@@ -26,6 +26,7 @@ from posecli.skeletons import POSETRACK18
 
 _SEQUENCE = re.compile(r"(\d{6})_(mpii|bonn|mpiinew)(_.*)?")
 _TYPE_NUMBERS = {"mpii": 1, "bonn": 2, "mpiinew": 3}
+_EARS = (POSETRACK18.index("left_ear"), POSETRACK18.index("right_ear"))
 _MAX_FRAMES = 10_000
 _MAX_PERSONS = 100
 _MAX_TRACK_ID = 999
@@ -166,14 +167,17 @@ def _encode_rows(annotation: Annotation, path: Path, first_id: int) -> Iterator[
 
 
 def _encode_row(row: PoseRow, frame_id: int, person: int) -> dict[str, Any]:
+    keypoints, scores = row.keypoints.copy(), row.scores.copy()
+    for ear in _EARS:
+        keypoints[3 * ear : 3 * ear + 3], scores[ear] = [0, 0, 0], 0
     return {
         "id": frame_id * _MAX_PERSONS + person,
         "image_id": frame_id,
         "category_id": 1,
         "track_id": row.track_id,
         "bbox": row.bbox,
-        "keypoints": row.keypoints,
-        "scores": row.scores,
+        "keypoints": keypoints,
+        "scores": scores,
         "score": row.box_score,
     }
 
