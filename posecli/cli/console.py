@@ -77,6 +77,7 @@ class ProgressLine:
     """
 
     def __init__(self, description: str, progress: Progress | None) -> None:
+        self._description = description
         self._progress = progress
         self._task = None if progress is None else progress.add_task(description, total=None, speeds="")
 
@@ -86,6 +87,15 @@ class ProgressLine:
             return
         shown = "  ".join(f"{stage} {rate:.0f}/s" for stage, rate in (speeds or {}).items())
         self._progress.update(self._task, completed=done, total=total, speeds=shown)
+
+    def stage(self, stage: str, done: int, total: int | None, speeds: Mapping[str, float]) -> None:
+        """As a call, for work of several stages: a new stage renames the line and starts its clock anew."""
+        if self._progress is None or self._task is None:
+            return
+        if stage != self._description:
+            self._description = stage
+            self._progress.reset(self._task, description=stage)
+        self(done, total, speeds)
 
 
 @contextlib.contextmanager

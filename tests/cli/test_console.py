@@ -72,6 +72,15 @@ def test_progress_shows_counts_and_speeds_on_a_terminal(terminal: Terminal) -> N
     assert "pose 12/s" in shown
 
 
+def test_a_new_stage_renames_the_line(terminal: Terminal) -> None:
+    with contextlib.redirect_stderr(terminal), console.progress("annotate") as report:
+        report.stage("annotate", 40, 40, {"decode": 99.6})
+        report.stage("overlay", 2, 40, {})
+    last = terminal.getvalue().rpartition("overlay")[2]
+    assert "2/40" in last
+    assert "decode" not in last
+
+
 def test_messages_stay_above_the_progress_line(terminal: Terminal) -> None:
     with contextlib.redirect_stderr(terminal), console.progress("fetch", unit="bytes") as report:
         report(1000, 2000)
