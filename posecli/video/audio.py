@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 from contextlib import ExitStack
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
+import av
 from av.audio.stream import AudioStream
 from av.container import OutputContainer
 from av.error import FFmpegError
@@ -16,6 +18,7 @@ from posecli.video.container import open_container
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from av.codec.context import CodecContext
     from av.packet import Packet
 
 
@@ -83,9 +86,34 @@ def copy_audio(path: Path, output: OutputContainer, stack: ExitStack, warnings: 
     stream = next(iter(source.streams.audio), None)
     if stream is None:
         return None
-    codec = "unknown" if stream.codec_context is None else stream.codec_context.codec.canonical_name
-    if stream.codec_context is None or codec not in output.supported_codecs:
+    if not _fits(path, output.format.name):
+        context = cast("CodecContext | None", stream.codec_context)  # None where FFmpeg lacks the decoder
+        codec = "of an unknown kind" if context is None else context.codec.canonical_name
         warnings.append(f"{path}: its sound ({codec}) does not fit into {output.format.name} and was left out")
         return None
-    target = output.add_stream_from_template(stream)
+    target = _add_stream(output, stream)
     return AudioCopy(source.demux(stream), target, output, warnings)
+
+
+def _fits(path: Path, format_name: str) -> bool:
+    """Try it on a file in memory: the muxer's list of codecs promises more than it can hold (PCM in mp4)."""
+    try:
+        with open_container(path) as source, av.open(io.BytesIO(), "w", format=format_name) as trial:
+            stream = source.streams.audio[0]
+            target = _add_stream(trial, stream)
+            packet = next((p for p in source.demux(stream) if p.size and p.pts is not None), None)
+            if packet is not None:
+                packet.stream = target
+                trial.mux(packet)
+    except (FFmpegError, ValueError, AttributeError):  # AttributeError: FFmpeg has no decoder, so no codec to ask for
+        return False
+    return True
+
+
+def _add_stream(output: OutputContainer, stream: AudioStream) -> AudioStream:
+    target = output.add_stream_from_template(stream)
+    # WAV-like sources give a number of channels without their places; mp4 wants the places.
+    places = {"1 channels": "mono", "2 channels": "stereo"}.get(stream.layout.name)
+    if places is not None:
+        target.codec_context.layout = places
+    return target

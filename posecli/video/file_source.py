@@ -70,28 +70,32 @@ class FileSource:
         clock = FrameClock(self.info.time_base, self.info.fps, zero_pts=start.zero_pts)
         convert = PictureConverter(self._stored_wh, self._turn, num_threads=self._num_threads)
         previous: ImageArray | None = None
-        index, num_corrupt, is_whole = start.first_index - 1, 0, True
-        with contextlib.closing(reader.rows()) as rows:
-            for index, row in enumerate(rows, start.first_index):
-                pts, time_s = clock.tick(row.pts)
-                if self._end_s is not None and time_s >= self._end_s:
-                    is_whole = False
-                    break
-                if self._start_s is not None and time_s < self._start_s:
-                    continue
-                if row.picture is None or row.picture.is_corrupt:
-                    num_corrupt += 1
-                    yield Frame(index, pts, time_s, self._placeholder(previous), "corrupt")
+        num_corrupt, is_whole = 0, False
+        try:
+            with contextlib.closing(reader.rows()) as rows:
+                for index, row in enumerate(rows, start.first_index):
+                    pts, time_s = clock.tick(row.pts)
+                    if self._end_s is not None and time_s >= self._end_s:
+                        break
+                    if self._start_s is not None and time_s < self._start_s:
+                        continue
+                    if row.picture is None or row.picture.is_corrupt:
+                        num_corrupt += 1
+                        yield Frame(index, pts, time_s, self._placeholder(previous), "corrupt")
+                    else:
+                        previous = self._image(convert, row.picture, index)
+                        yield Frame(index, pts, time_s, previous)
                 else:
-                    previous = self._image(convert, row.picture, index)
-                    yield Frame(index, pts, time_s, previous)
-        self.warnings += [*reader.warnings, *clock.warnings()]
-        if num_corrupt:
-            self.warnings.append(f"{num_corrupt} corrupt frames: the picture before stands in for each")
-        if convert.num_resized:
-            self.warnings.append(f"{convert.num_resized} frames of another size: scaled to that of the first")
-        if is_whole:
-            self._check_length(reader.num_packets, clock.latest_s)
+                    is_whole = True
+        finally:
+            # Also when the reader stops early: what was seen so far is known.
+            self.warnings += [*reader.warnings, *clock.warnings()]
+            if num_corrupt:
+                self.warnings.append(f"{num_corrupt} corrupt frames: the picture before stands in for each")
+            if convert.num_resized:
+                self.warnings.append(f"{convert.num_resized} frames of another size: scaled to that of the first")
+            if is_whole:
+                self._check_length(reader.num_packets, clock.latest_s)
 
     def _image(self, convert: PictureConverter, picture: VideoFrame, index: int) -> ImageArray:
         try:
