@@ -27,19 +27,19 @@ NO_PERSON = np.full((len(LANDMARKS), 3), np.nan)
 
 
 def serve() -> None:
-    """The other environment: crops (H, W, 3) RGB in on stdin, (17, 3) x, y px and visibility out on stdout."""
-    import mediapipe
+    """The other environment: side and pixels (S, S, 3) RGB in on stdin, (17, 3) x, y px and visibility out on stdout."""
+    import mediapipe  # type: ignore[import-not-found, unused-ignore]
 
     pose = mediapipe.solutions.pose.Pose(static_image_mode=True, model_complexity=1)
-    while sys.stdin.buffer.peek(1):
-        crop = np.ascontiguousarray(np.lib.format.read_array(sys.stdin.buffer))
+    while header := sys.stdin.buffer.read(4):
+        side = int.from_bytes(header, "little")
+        crop = np.frombuffer(sys.stdin.buffer.read(side * side * 3), np.uint8).reshape(side, side, 3)
         found = pose.process(crop).pose_landmarks
         points = NO_PERSON
         if found is not None:
-            height, width = crop.shape[:2]
             chosen = [found.landmark[i] for i in LANDMARKS]
-            points = np.array([[p.x * width - 0.5, p.y * height - 0.5, p.visibility] for p in chosen])
-        np.lib.format.write_array(sys.stdout.buffer, points)
+            points = np.array([[p.x * side - 0.5, p.y * side - 0.5, p.visibility] for p in chosen])
+        sys.stdout.buffer.write(points.tobytes())
         sys.stdout.buffer.flush()
 
 
@@ -78,15 +78,21 @@ class MediaPipeEstimator:
 
         side = self.size_px or max(64, round(float((box[2:] - box[:2]).max()) * self.enlarge))
         crop = CropTransform.from_box(box, (side, side), enlarge=self.enlarge)
-        pixels = cv2.warpAffine(image, crop.matrix, crop.size_wh, flags=cv2.INTER_LINEAR)
+        pixels = cv2.warpAffine(image, crop.matrix, crop.size_wh, borderMode=cv2.BORDER_REPLICATE)
         start = time.perf_counter()
-        np.lib.format.write_array(self.process.stdin, pixels)
-        self.process.stdin.flush()
-        points = np.lib.format.read_array(self.process.stdout)
+        points = self._ask(pixels)
         self.seconds += time.perf_counter() - start
         self.num_persons += 1
         self.num_empty += int(np.isnan(points).all())
         return np.concatenate([crop.to_frame(points[:, :2]), points[:, 2:]], axis=1)
+
+    def _ask(self, pixels):
+        stdin, stdout = self.process.stdin, self.process.stdout
+        assert stdin is not None
+        assert stdout is not None
+        stdin.write(len(pixels).to_bytes(4, "little") + pixels.tobytes())
+        stdin.flush()
+        return np.frombuffer(stdout.read(NO_PERSON.nbytes)).reshape(NO_PERSON.shape)
 
 
 def main() -> None:
@@ -98,8 +104,8 @@ def main() -> None:
     parser.add_argument("labels", type=Path)
     parser.add_argument("images_dir", type=Path)
     parser.add_argument("--python", type=Path, required=True, help="interpreter of the environment with mediapipe")
-    parser.add_argument("--enlarge", type=float, default=1.25, help="crop side over the box's longer side")
-    parser.add_argument("--size", type=int, default=0, help="crop side in px; 0: as large as in the picture")
+    parser.add_argument("--enlarge", type=float, default=1.5, help="crop side over the box's longer side")
+    parser.add_argument("--size", type=int, default=256, help="crop side in px; 0: as large as in the picture")
     arguments = parser.parse_args()
     with MediaPipeEstimator(arguments.python, enlarge=arguments.enlarge, size_px=arguments.size) as estimator:
         report = evaluate_keypoints(estimator, read_ground_truth(arguments.labels), arguments.images_dir)
