@@ -36,7 +36,7 @@ def info(
         console.print_data(_lines(facts))
     for warning in warnings:
         console.warn(warning)
-    if facts.get("num_frames_corrupt"):
+    if warnings:
         raise typer.Exit(EXIT_WARNINGS)
 
 
