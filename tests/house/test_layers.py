@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import ast
+import resource
 import subprocess
 import sys
 import sysconfig
-import time
 import tomllib
 from pathlib import Path
 
@@ -72,9 +72,11 @@ def test_help_and_mistakes_import_nothing_heavy(arguments: list[str], exit_code:
 
 
 def test_help_is_there_at_once() -> None:
+    """Processor time: what the clock says depends on who else is at work."""
     seconds = []
     for _ in range(3):
-        start = time.perf_counter()
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
         subprocess.run([sys.executable, "-m", "posecli", "--help"], stdout=subprocess.DEVNULL, check=True)
-        seconds.append(time.perf_counter() - start)
-    assert min(seconds) < 0.5
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        seconds.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+    assert 0 < min(seconds) < 0.5
