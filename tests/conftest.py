@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import random
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 # Before NumPy or torch start their threads: two threads on two busy cores are far slower than one.
 for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"):
@@ -60,3 +63,35 @@ def _gpu_or_skip(request: pytest.FixtureRequest) -> None:
 def repository() -> Path:
     """The root of the checkout."""
     return Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def make_video() -> Callable[..., Path]:
+    """Write a small real video whose pictures carry their number; see `tests/video_factory.py`."""
+    return _video_factory().make_video
+
+
+@pytest.fixture(scope="session")
+def frame_number() -> Callable[[Any], int]:
+    """Read the number back from a picture of `make_video`."""
+    return _video_factory().read_number
+
+
+def _video_factory() -> ModuleType:
+    # By path: test folders are no packages.
+    name = "posecli_tests_video_factory"
+    if name not in sys.modules:
+        spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name("video_factory.py"))
+        assert spec is not None
+        assert spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[name] = module
+        spec.loader.exec_module(module)
+    return sys.modules[name]
+
+
+@pytest.fixture(autouse=True)
+def _one_torch_thread() -> None:
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.get_num_threads() != 1:
+        torch.set_num_threads(1)

@@ -136,7 +136,8 @@ def _examine(path: Path) -> tuple[VideoInfo, Turn, tuple[int, int], list[str]]:
     width_px, height_px = turn.size_wh(*stored_wh)
     with open_container(path) as container:
         stream = video_stream(container, path)
-        rate = stream.average_rate or stream.guessed_rate
+        # Without timestamps the average is FFmpeg's default of 25; the guess reads the stream's own header.
+        rate = (stream.average_rate if stream.start_time is not None else None) or stream.guessed_rate
         info = VideoInfo(
             path=path,
             width_px=width_px,

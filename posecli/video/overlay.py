@@ -25,9 +25,10 @@ Colour = tuple[int, int, int]
 SIDE_COLOURS: Mapping[str, Colour] = MappingProxyType(
     {"left": (70, 170, 255), "right": (255, 130, 20), "middle": (240, 240, 240)}
 )
+# None of them looks like a side.
 PERSON_COLOURS: tuple[Colour, ...] = (
-    *((240, 228, 66), (0, 158, 115), (204, 121, 167), (86, 180, 233), (213, 94, 0)),
-    *((170, 120, 255), (170, 200, 60), (255, 170, 187), (0, 190, 200), (190, 190, 190)),
+    *((240, 228, 66), (0, 158, 115), (204, 121, 167), (51, 34, 136), (170, 200, 60)),
+    *((170, 120, 255), (255, 170, 187), (136, 34, 85), (0, 190, 170), (190, 190, 190)),
 )
 _OUTLINE: Colour = (20, 20, 20)
 _SHIFT = 4  # fractional bits of coordinates
