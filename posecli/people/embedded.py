@@ -1,0 +1,106 @@
+"""The embedded detector: PersonNet on letterboxed frames."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import groupby
+
+import numpy as np
+import torch
+
+from posecli.encoder import fold_batch_norms, place
+from posecli.errors import ConfigError, WeightsError
+from posecli.geometry import clip_boxes
+from posecli.people.duplicates import best_boxes
+from posecli.people.letterbox import Letterbox
+from posecli.people.personnet import INPUT_MULTIPLE_PX, PersonNet, PersonNetConfig, find_people
+from posecli.records import Detections, FloatArray, Frame
+from posecli.weights import LoadedWeights, load_weights
+
+DEFAULT_WEIGHTS = "personnet"
+DEFAULT_MIN_SCORE = 0.3
+LONGER_SIDE_PX = 416
+MAX_BATCH = 8
+MAX_PEOPLE = 100
+_MAX_IOU = 0.6
+
+
+class EmbeddedDetector:
+    """Finds people with PersonNet.
+
+    Args:
+        weights: A registered name or a path; see `posecli.weights`.
+        device: Torch device.
+        min_score: People less sure are dropped.
+        longer_side_px: Frames are scaled to it.
+
+    Raises:
+        WeightsError: The weights are missing, corrupt, or not a detector's.
+        ConfigError: ``longer_side_px`` is too small.
+    """
+
+    name = "embedded"
+
+    def __init__(
+        self,
+        weights: str = DEFAULT_WEIGHTS,
+        *,
+        device: str = "cpu",
+        min_score: float = DEFAULT_MIN_SCORE,
+        longer_side_px: int = LONGER_SIDE_PX,
+    ) -> None:
+        if longer_side_px < INPUT_MULTIPLE_PX:
+            raise ConfigError(f"detector input of {longer_side_px} px is smaller than {INPUT_MULTIPLE_PX} px")
+        self.min_score, self.longer_side_px = min_score, longer_side_px
+        self.device = torch.device(device)
+        loaded = load_weights(weights)
+        self.weights_name, self.sha256 = loaded.name, loaded.sha256
+        self._network = build_personnet(loaded)
+        place(self._network, self.device)
+
+    def detect(self, frames: Sequence[Frame]) -> list[Detections]:
+        """The people in each frame, best first; boxes are cut to the frame."""
+        found: list[Detections] = []
+        for _, group in groupby(frames, key=lambda frame: frame.image.shape):
+            same_size = list(group)
+            for start in range(0, len(same_size), MAX_BATCH):
+                found += self._detect_batch(same_size[start : start + MAX_BATCH])
+        return found
+
+    @torch.inference_mode()
+    def _detect_batch(self, frames: list[Frame]) -> list[Detections]:
+        height, width = frames[0].image.shape[:2]
+        letterbox = Letterbox.fit((width, height), longer_side_px=self.longer_side_px, multiple_px=INPUT_MULTIPLE_PX)
+        images = torch.from_numpy(np.stack([letterbox.apply(frame.image) for frame in frames]))
+        centre, boxes = self._network(images.to(self.device).permute(0, 3, 1, 2))
+        people = find_people(centre, boxes, min_score=self.min_score, max_people=MAX_PEOPLE)
+        return [
+            self._to_frame(frame, letterbox, box.cpu().numpy(), score.cpu().numpy())
+            for frame, (box, score) in zip(frames, people, strict=True)
+        ]
+
+    def _to_frame(self, frame: Frame, letterbox: Letterbox, boxes: FloatArray, scores: FloatArray) -> Detections:
+        boxes = clip_boxes(letterbox.to_frame(boxes), *letterbox.frame_wh)
+        kept = best_boxes(boxes, scores, max_iou=_MAX_IOU)
+        kept = kept[(boxes[kept, 2:] > boxes[kept, :2]).all(axis=1)]
+        return Detections(frame.index, boxes[kept], scores[kept])
+
+
+def build_personnet(loaded: LoadedWeights) -> PersonNet:
+    """The network of a weights file, batch norms folded, ready to look.
+
+    Raises:
+        WeightsError: The weights are not a detector's, or do not fit their own configuration.
+    """
+    if loaded.kind != "detector":
+        raise WeightsError(
+            f"{loaded.path}: these are {loaded.kind} weights", hint="a detector needs weights of kind detector"
+        )
+    network = PersonNet(PersonNetConfig.from_json(loaded.config))
+    try:
+        network.load_state_dict(loaded.tensors)
+    except RuntimeError as error:
+        message = " ".join(str(error).split())
+        raise WeightsError(f"{loaded.path}: tensors do not fit the configuration: {message[:200]}") from error
+    fold_batch_norms(network.eval())
+    return network

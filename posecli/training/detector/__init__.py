@@ -1,0 +1,1 @@
+"""Training of PersonNet, the embedded person detector."""
