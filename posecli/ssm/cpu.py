@@ -5,14 +5,14 @@ Forward and backward are one pass each over all directions; see ``cpu_forward.py
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from posecli.ssm.cpu_backward import scan_backward
-from posecli.ssm.cpu_forward import TILE, scan_forward
+from posecli.ssm.cpu_backward import Gradients, backward_scratch, scan_backward
+from posecli.ssm.cpu_forward import Inputs, Sizes, count_tiles, forward_scratch, scan_forward
 from posecli.ssm.simd import LANES, Rows
 from posecli.ssm.threads import run_tasks
 
@@ -51,66 +51,59 @@ class _CpuScan(torch.autograd.Function):
         groups: tuple[int, ...],
         seg_len: int,
     ) -> Tensor:
-        batch, length, width = x.shape
-        tensors = [tensor.detach().contiguous() for tensor in (x, proj, dt_weight, dt_bias)]
-        rate = -torch.exp(A_log.detach()).contiguous()
-        tables = _Tables(order, groups, D.detach())
-        sizes = _sizes(length, rate, dt_weight, tables.num_slots, seg_len)
-        keep_states = any(ctx.needs_input_grad)
-        num_tiles = (length // seg_len) * -(-seg_len // TILE)
-        saved = x.new_empty(batch * rate.shape[0] * num_tiles * rate.shape[1] * width if keep_states else 0)
-        y = x.new_empty(batch, tables.num_slots, length, width)
+        (batch, length, width), (directions, state_size, _), rank = x.shape, A_log.shape, dt_weight.shape[1]
+        num_outputs = max(groups) + 1
         num_groups = _channel_groups(width, torch.get_num_threads(), batch)
-        inputs = [*tensors, rate * _LOG2_E, tables.skip, tables.order, tables.slot, tables.first, y, saved]
-        blocks = (Rows(sizes[-2]), Rows(sizes[-1]))
-        arrays = [_flat(tensor) for tensor in inputs]
-        run_tasks(scan_forward, batch * num_groups, *arrays, sizes, keep_states, *blocks, num_groups)
-        ctx.save_for_backward(*tensors, rate, saved)
-        ctx.tables, ctx.sizes = tables, sizes
+        cuts = (_rows(state_size), _rows(rank), num_groups)
+        sizes = Sizes(length, width, directions, state_size, rank, num_outputs, seg_len, *cuts)
+        num_saved = batch * directions * count_tiles(sizes)[0] * width * state_size
+        saved = x.new_empty(num_saved if any(ctx.needs_input_grad) else 0)
+        y = x.new_empty(batch, num_outputs, length, width)
+        rate = -torch.exp(A_log)
+        skip = D.new_zeros(num_outputs, width).index_add(0, torch.tensor(groups), D)
+        tensors = [tensor.contiguous() for tensor in (x, proj, dt_weight, dt_bias, rate, skip, order)]
+        operands = _operands(tensors, groups)
+        num_tasks = batch * num_groups
+        scratch = x.new_empty(num_tasks * forward_scratch(sizes))
+        written = (y.data_ptr(), saved.data_ptr() if saved.numel() else 0, scratch.data_ptr())
+        rows = Rows(sizes.num_states), Rows(sizes.num_ranks)
+        run_tasks(scan_forward, num_tasks, _addresses(Inputs, operands), sizes, *rows, *written)
+        ctx.save_for_backward(*tensors, saved)
+        ctx.groups, ctx.sizes = groups, sizes
         return y
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        x, proj, dt_weight, dt_bias, rate, saved = ctx.saved_tensors
-        tables: _Tables = ctx.tables
-        (batch, _, width), (directions, state_size, _), rank = x.shape, rate.shape, dt_weight.shape[1]
-        num_groups = _channel_groups(width, _BACKWARD_TASKS, batch)
+    def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor | None, ...]:
+        *tensors, saved = ctx.saved_tensors
+        x, proj, dt_weight, dt_bias, rate, skip, _ = tensors
+        batch = x.shape[0]
+        sizes: Sizes = ctx.sizes._replace(num_groups=_channel_groups(x.shape[2], _BACKWARD_TASKS, batch))
         dx = torch.empty_like(x)
-        dproj = x.new_empty(num_groups, *proj.shape)
-        d_weight = x.new_zeros(batch, directions, rank, width)
-        d_bias = x.new_zeros(batch, directions, width)
-        d_rate = x.new_zeros(batch, directions, state_size, width)
-        d_skip = x.new_zeros(batch, tables.num_slots, width)
-        inputs = [gradients[0].contiguous(), x, proj, dt_weight, dt_bias, rate * _LOG2_E, tables.skip]
-        inputs += [tables.order, tables.slot, tables.first, saved, dx, dproj, d_weight, d_bias, d_rate, d_skip]
-        blocks = (Rows(ctx.sizes[-2]), Rows(ctx.sizes[-1]))
-        arrays = [_flat(tensor) for tensor in inputs]
-        run_tasks(scan_backward, batch * num_groups, *arrays, ctx.sizes, *blocks, num_groups)
-        dproj = dproj[0] if num_groups == 1 else dproj.sum(0)
-        d_D = d_skip.sum(0)[list(tables.groups)]
-        return dx, dproj, d_weight.sum(0), d_bias.sum(0), d_rate.sum(0) * rate, d_D, None, None, None
+        d_proj = x.new_empty(sizes.num_groups, *proj.shape)
+        sums = [x.new_zeros(batch, *parameter.shape) for parameter in (dt_weight, dt_bias, rate, skip)]
+        operands = _operands(tensors, ctx.groups)
+        written = [upstream[0].contiguous(), saved, dx, d_proj, *sums]
+        num_tasks = batch * sizes.num_groups
+        scratch = x.new_empty(num_tasks * backward_scratch(sizes))
+        addresses = _addresses(Inputs, operands), _addresses(Gradients, written)
+        rows = Rows(sizes.num_states), Rows(sizes.num_ranks)
+        run_tasks(scan_backward, num_tasks, *addresses, sizes, *rows, scratch.data_ptr(), num_tasks)
+        d_proj = d_proj[0] if sizes.num_groups == 1 else d_proj.sum(0)
+        d_weight, d_bias, d_rate, d_skip = (tensor.sum(0) for tensor in sums)
+        return dx, d_proj, d_weight, d_bias, d_rate * rate, d_skip[list(ctx.groups)], None, None, None
 
 
-class _Tables:
-    """The order and, per direction, its output slot, and whether it is the first of its slot and so starts the sum there."""
-
-    def __init__(self, order: Tensor, groups: tuple[int, ...], D: Tensor) -> None:
-        self.groups = groups
-        self.num_slots = max(groups) + 1
-        self.order = order.to(torch.int32).contiguous()
-        self.slot = torch.tensor(groups)
-        self.first = torch.tensor([int(group not in groups[:k]) for k, group in enumerate(groups)])
-        self.skip = D.new_zeros(self.num_slots, D.shape[1]).index_add(0, self.slot, D)
+def _operands(tensors: list[Tensor], groups: tuple[int, ...]) -> list[Tensor]:
+    """The tensors of ``Inputs`` in its order."""
+    *before, rate, skip, order = tensors
+    is_first = [int(group not in groups[:k]) for k, group in enumerate(groups)]
+    tables = [torch.tensor(values, dtype=torch.int32) for values in (groups, is_first)]
+    return [*before, rate * _LOG2_E, skip, order, *tables]
 
 
-def _flat(tensor: Tensor) -> np.ndarray[Any, Any]:
-    return tensor.reshape(-1).numpy()
-
-
-def _sizes(length: int, rate: Tensor, dt_weight: Tensor, num_slots: int, seg_len: int) -> tuple[int, ...]:
-    directions, state_size, width = rate.shape
-    rank = dt_weight.shape[1]
-    return length, width, directions, state_size, rank, num_slots, seg_len, _rows(state_size), _rows(rank)
+def _addresses(kind: Callable[..., Any], tensors: list[Tensor]) -> Any:
+    """Where contiguous tensors lie. The caller must hold on to them."""
+    return kind(*(tensor.data_ptr() for tensor in tensors))
 
 
 def _rows(count: int) -> int:

@@ -1,32 +1,29 @@
 """Backward kernel of the selective scan.
 
-Arrays are flat; shapes as in ``cpu_forward.py``, and for the gradients (P = number of channel groups, B = batch):
-
-    dy (B, G, L, D)   dx (B, L, D)   dproj (P, B, L, K, Q) one part per channel group   d_weight (B, K, R, D)   d_bias (B, K, D)
-    d_rate (B, K, N, D) with respect to A   d_skip (B, G, D)
-
-Each row of the order is walked backwards tile by tile. The states inside a tile are recomputed from the one saved before it.
+Each row of the order is walked backwards tile by tile. The states inside a tile are recomputed from the one saved before it, and
+the adjoint states g_t = exp(delta_(t+1) A) g_(t+1) + C_t dy_t are carried from tile to tile.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from posecli.ssm.cpu_forward import TILE, prefetch_tile
+from posecli.ssm.cpu_forward import PART, TILE, Block, count_tiles, proj_layout, saved_start
 from posecli.ssm.simd import (
     LANES,
     add,
-    aligned,
     dot_rows,
     exp2,
     fma,
     kernel,
     lane_sums,
     load,
+    load_int,
     load_rows,
     mul,
+    prefetch,
     sigmoid,
     softplus,
     splat,
@@ -38,335 +35,267 @@ from posecli.ssm.simd import (
     zero_rows,
 )
 
-LN2 = np.float32(0.6931471805599453)  # the forward kernel's decay table holds A * log2(e)
+LN2 = np.float32(0.6931471805599453)  # the decay table holds A * log2(e)
+
+# Scratch memory of a task: vectors of the current tile, 16 channels wide, then the adjoint states (D / num_groups, N).
+DELTA, SLOPE, VALUE, UPSTREAM, BY_GAIN, BY_DELTA, ADJOINT = 0, PART, 2 * PART, 3 * PART, 4 * PART, 5 * PART, 6 * PART
+
+
+class Gradients(NamedTuple):
+    """Addresses of what the backward reads besides the inputs, then of what it writes; float32."""
+
+    dy: int
+    """(B, G, L, D)."""
+    saved: int
+    """(B, K, tiles, D / 16, N, 16)."""
+    x: int
+    """(B, L, D)."""
+    proj: int
+    """(num_groups, B, L, K, R + 2 N), one part for each group of channels."""
+    dt_weight: int
+    """(B, K, R, D), zero at the start, as all below."""
+    dt_bias: int
+    """(B, K, D)."""
+    rate: int
+    """(B, K, N, D), with respect to A."""
+    skip: int
+    """(B, G, D)."""
+
+
+class Tape(NamedTuple):
+    """Addresses of scratch memory for one tile of a task."""
+
+    scratch: int
+    history: int
+    """(TILE + 1, num_states, 16) states before each step, and after the last."""
+    factors: int
+    """(TILE, num_states, 16) exp(delta * A)."""
+    columns: int
+    """(TILE, R + 2 N, 16) gradients of proj, lanes still to be added up."""
 
 
 @kernel
-def gather_tile(
-    x: Any,
-    dy: Any,
-    proj: Any,
-    dt_weight: Any,
-    dt_bias: Any,
-    tokens: Any,
-    starts: Any,
-    sizes: Any,
-    ranks: Any,
-    num_ranks: int,
-    scratch: Any,
-) -> None:
-    """Collect delta, its slope, x and dy of one tile and 16 channels in the first four parts of ``scratch``.
+def backward_scratch(sizes: Any) -> Any:
+    """Floats of scratch memory that a task needs. ``lane_sums`` reads 16 rows at a time, so 16 follow the last column."""
+    num_columns = sizes.rank + 2 * sizes.state_size
+    states = sizes.width // sizes.num_groups * sizes.state_size
+    return ADJOINT + states + ((2 * TILE + 1) * sizes.num_states + TILE * num_columns + LANES) * LANES
 
-    starts: of x, dy, proj, dt_weight and dt_bias; sizes: R, D, floats from token to token of proj.
-    """
-    delta, slope, inputs, upstream, _, _ = scratch
-    x_start, dy_start, proj_start, weight_start, bias_start = starts
-    rank, width, proj_row = sizes
-    for r in range(0, rank, num_ranks):
+
+@kernel
+def lay_tape(start: int, sizes: Any) -> Any:
+    """Cut the scratch memory of a task."""
+    history = start + 4 * (ADJOINT + sizes.width // sizes.num_groups * sizes.state_size)
+    factors = history + 4 * (TILE + 1) * sizes.num_states * LANES
+    return Tape(start, history, factors, factors + 4 * TILE * sizes.num_states * LANES)
+
+
+@kernel
+def gather_block(inputs: Any, dy: Any, sizes: Any, block: Any, ranks: Any, scratch: Any) -> None:
+    """Collect delta, its slope, x and dy of a block in scratch."""
+    x, proj, dt_weight, order, width = inputs.x, inputs.proj, inputs.dt_weight, inputs.order, sizes.width
+    x_start = block.item * sizes.length * width + block.channel
+    output = block.item * sizes.num_outputs + load_int(inputs.group, block.direction)
+    dy_start = output * sizes.length * width + block.channel
+    weight_start = block.direction * sizes.rank * width + block.channel
+    proj_start, proj_step = proj_layout(sizes, block)
+    bias = load(inputs.dt_bias, block.direction * width + block.channel)
+    num_columns = sizes.rank + 2 * sizes.state_size
+    for r in range(0, sizes.rank, sizes.num_ranks):
         weight = load_rows(ranks, dt_weight, weight_start + r * width, width)
-        bias = load(dt_bias, bias_start)
-        for i in range(len(tokens)):
-            token = np.int64(tokens[i])
-            raw = bias if r == 0 else load(delta, i * LANES)
-            raw = dot_rows(raw, weight, splat_rows(ranks, proj, proj_start + token * proj_row + r))
-            if r + num_ranks == rank:
-                store(slope, i * LANES, sigmoid(raw))
+        for i in range(block.num_steps):
+            token, at = load_int(order, block.begin + i), i * LANES
+            raw = bias if r == 0 else load(scratch, DELTA + at)
+            raw = dot_rows(raw, weight, splat_rows(ranks, proj, proj_start + token * proj_step + r))
+            later = load_int(order, max(block.begin - TILE + i, block.direction * sizes.length))
+            prefetch(x, x_start + later * width)
+            prefetch(dy, dy_start + later * width)
+            prefetch(proj, proj_start + later * proj_step)
+            prefetch(proj, proj_start + later * proj_step + num_columns - 1)
+            if r + sizes.num_ranks == sizes.rank:
+                store(scratch, SLOPE + at, sigmoid(raw))
                 raw = softplus(raw)
-                store(inputs, i * LANES, load(x, x_start + token * width))
-                store(upstream, i * LANES, load(dy, dy_start + token * width))
-            store(delta, i * LANES, raw)
+                store(scratch, VALUE + at, load(x, x_start + token * width))
+                store(scratch, UPSTREAM + at, load(dy, dy_start + token * width))
+            store(scratch, DELTA + at, raw)
 
 
 @kernel
-def replay(
-    proj: Any,
-    decay: Any,
-    tokens: Any,
-    starts: Any,
-    sizes: Any,
-    states: Any,
-    num_states: int,
-    scratch: Any,
-    before: Any,
-    history: Any,
-    factors: Any,
-) -> None:
-    """Recompute a block of states: history gets the one before each step and the last one, factors exp(delta * A).
-
-    starts: of B in proj, decay and the block in ``before``; sizes: D, floats from token to token of proj.
-    """
-    delta, _, inputs, _, _, _ = scratch
-    proj_start, decay_start, state_start = starts
-    width, proj_row = sizes
-    h = load_rows(states, before, state_start, LANES)
-    rate = load_rows(states, decay, decay_start, width)
+def replay(inputs: Any, saved: Any, sizes: Any, block: Any, n: int, states: Any, tape: Any) -> None:
+    """Recompute the states from ``n`` on in a block: fills history and factors."""
+    proj, order, scratch, history, factors = inputs.proj, inputs.order, tape.scratch, tape.history, tape.factors
+    row = sizes.num_states * LANES
+    proj_start, proj_step = proj_layout(sizes, block)
+    h = load_rows(states, saved, saved_start(sizes, block) + n * LANES, LANES)
+    rate_start = (block.direction * sizes.state_size + n) * sizes.width + block.channel
+    rate = load_rows(states, inputs.decay, rate_start, sizes.width)
     store_rows(history, 0, LANES, h)
-    for i in range(len(tokens)):
-        step = load(delta, i * LANES)
-        factor = exp2(mul(step, rate))
-        drive = splat_rows(states, proj, proj_start + np.int64(tokens[i]) * proj_row)
-        h = fma(factor, h, mul(mul(step, load(inputs, i * LANES)), drive))
-        store_rows(factors, i * num_states * LANES, LANES, factor)
-        store_rows(history, (i + 1) * num_states * LANES, LANES, h)
+    for i in range(block.num_steps):
+        at = proj_start + load_int(order, block.begin + i) * proj_step + sizes.rank + n
+        delta = load(scratch, DELTA + i * LANES)
+        factor = exp2(mul(delta, rate))
+        h = fma(factor, h, mul(mul(delta, load(scratch, VALUE + i * LANES)), splat_rows(states, proj, at)))
+        store_rows(factors, i * row, LANES, factor)
+        store_rows(history, (i + 1) * row, LANES, h)
 
 
 @kernel
-def retreat(
-    proj: Any,
-    decay: Any,
-    d_rate: Any,
-    tokens: Any,
-    starts: Any,
-    sizes: Any,
-    states: Any,
-    num_states: int,
-    scratch: Any,
-    adjoint: Any,
-    history: Any,
-    factors: Any,
-    column_sums: Any,
-) -> None:
-    """Carry a block of adjoint states back through the tile; collect d(delta), d(gain), dA and the columns of dB and dC.
+def retreat(inputs: Any, d_rate: Any, sizes: Any, block: Any, n: int, states: Any, tape: Any, adjoint: int) -> None:
+    """Carry the adjoint states from ``n`` on, at ``adjoint`` in scratch, back through a block.
 
-    starts: of B in proj, decay, d_rate, and the first state of the block; sizes: N, D, floats from token to token of proj, R.
+    Collects the gradients of delta and gain, of A, and the columns of B and C.
     """
-    delta, _, inputs, upstream, by_gain, by_delta = scratch
-    proj_start, decay_start, d_rate_start, n = starts
-    state_size, width, proj_row, rank = sizes
-    columns = rank + 2 * state_size
-    g = load_rows(states, adjoint, n * LANES, LANES)
-    rate = load_rows(states, decay, decay_start, width)
-    gathered = zero_rows(states)
-    for i in range(len(tokens) - 1, -1, -1):
-        at = proj_start + np.int64(tokens[i]) * proj_row
-        step, dy = load(delta, i * LANES), load(upstream, i * LANES)
+    proj, order, scratch, history, sums = inputs.proj, inputs.order, tape.scratch, tape.history, tape.columns
+    row, num_columns = sizes.num_states * LANES, sizes.rank + 2 * sizes.state_size
+    proj_start, proj_step = proj_layout(sizes, block)
+    rate_start = (block.direction * sizes.state_size + n) * sizes.width + block.channel
+    rate = load_rows(states, inputs.decay, rate_start, sizes.width)
+    g = load_rows(states, scratch, adjoint + n * LANES, LANES)
+    rate_sum = zero_rows(states)
+    for i in range(block.num_steps - 1, -1, -1):
+        at = proj_start + load_int(order, block.begin + i) * proj_step + sizes.rank + n
+        delta, dy = load(scratch, DELTA + i * LANES), load(scratch, UPSTREAM + i * LANES)
         drive = splat_rows(states, proj, at)
-        g = fma(dy, splat_rows(states, proj, at + state_size), g)
-        place = (i * columns + rank + n) * LANES
-        store_rows(
-            column_sums,
-            place,
-            LANES,
-            fma(g, mul(step, load(inputs, i * LANES)), load_rows(states, column_sums, place, LANES)),
-        )
-        place += state_size * LANES
-        after = load_rows(states, history, (i + 1) * num_states * LANES, LANES)
-        store_rows(column_sums, place, LANES, fma(dy, after, load_rows(states, column_sums, place, LANES)))
-        gain_part, delta_part = zero(), zero()
-        if n > 0:
-            gain_part, delta_part = load(by_gain, i * LANES), load(by_delta, i * LANES)
-        store(by_gain, i * LANES, dot_rows(gain_part, g, drive))
-        g = mul(g, load_rows(states, factors, i * num_states * LANES, LANES))
-        change = mul(g, load_rows(states, history, i * num_states * LANES, LANES))
-        store(by_delta, i * LANES, dot_rows(delta_part, rate, change))
-        gathered = fma(step, change, gathered)
-    store_rows(adjoint, n * LANES, LANES, g)
-    store_rows(d_rate, d_rate_start, width, add(gathered, load_rows(states, d_rate, d_rate_start, width)))
+        g = fma(dy, splat_rows(states, proj, at + sizes.state_size), g)
+        b_at = (i * num_columns + sizes.rank + n) * LANES
+        c_at = b_at + sizes.state_size * LANES
+        gain = mul(delta, load(scratch, VALUE + i * LANES))
+        store_rows(sums, b_at, LANES, fma(g, gain, load_rows(states, sums, b_at, LANES)))
+        after = load_rows(states, history, (i + 1) * row, LANES)
+        store_rows(sums, c_at, LANES, fma(dy, after, load_rows(states, sums, c_at, LANES)))
+        by_gain = zero() if n == 0 else load(scratch, BY_GAIN + i * LANES)
+        by_delta = zero() if n == 0 else load(scratch, BY_DELTA + i * LANES)
+        store(scratch, BY_GAIN + i * LANES, dot_rows(by_gain, g, drive))
+        g = mul(g, load_rows(states, tape.factors, i * row, LANES))
+        change = mul(g, load_rows(states, history, i * row, LANES))  # gradient of delta * A
+        store(scratch, BY_DELTA + i * LANES, dot_rows(by_delta, rate, change))
+        rate_sum = fma(delta, change, rate_sum)
+    store_rows(scratch, adjoint + n * LANES, LANES, g)
+    place = block.item * sizes.num_directions * sizes.state_size * sizes.width + rate_start
+    store_rows(d_rate, place, sizes.width, add(rate_sum, load_rows(states, d_rate, place, sizes.width)))
 
 
 @kernel
-def finish_tile(
-    proj: Any,
-    dt_weight: Any,
-    skip: Any,
-    tokens: Any,
-    starts: Any,
-    sizes: Any,
-    ranks: Any,
-    num_ranks: int,
-    is_first: bool,
-    is_opening: bool,
-    scratch: Any,
-    column_sums: Any,
-    dx: Any,
-    d_weight: Any,
-    d_bias: Any,
-    d_skip: Any,
-) -> None:
-    """From d(delta) and d(gain) of a tile to dx, d(dt_low), d(dt_weight), d(dt_bias) and d(skip).
-
-    starts: of dx, proj, dt_weight, skip, d_weight, d_bias and d_skip; sizes: R, D, floats from token to token of proj, Q.
-    is_first: the skip term belongs to this direction; is_opening: this direction writes dx, later ones add to it.
-    """
-    delta, slope, inputs, upstream, by_gain, by_delta = scratch
-    x_start, proj_start, weight_start, skip_start, d_weight_start, d_bias_start, d_skip_start = starts
-    rank, width, proj_row, columns = sizes
-    bias_sum, skip_sum, direct, ln2 = zero(), zero(), load(skip, skip_start), splat(LN2)
-    for i in range(len(tokens)):
-        at = x_start + np.int64(tokens[i]) * width
-        value, dy, by_product = load(inputs, i * LANES), load(upstream, i * LANES), load(by_gain, i * LANES)
-        d_raw = mul(fma(value, by_product, mul(load(by_delta, i * LANES), ln2)), load(slope, i * LANES))
-        store(by_delta, i * LANES, d_raw)
+def finish_values(inputs: Any, gradients: Any, sizes: Any, block: Any, scratch: Any) -> None:
+    """Turn the gradients of delta and gain of a block into those of x, dt_bias and skip; leave d(raw step) in BY_DELTA."""
+    dx, order, width, group = gradients.x, inputs.order, sizes.width, load_int(inputs.group, block.direction)
+    owns_skip, opens_dx = load_int(inputs.is_first, block.direction) == 1, block.direction == 0
+    x_start = block.item * sizes.length * width + block.channel
+    skip = load(inputs.skip, group * width + block.channel)
+    bias_sum, skip_sum, ln2 = zero(), zero(), splat(LN2)
+    for i in range(block.num_steps):
+        at, place = i * LANES, x_start + load_int(order, block.begin + i) * width
+        value, by_gain, dy = load(scratch, VALUE + at), load(scratch, BY_GAIN + at), load(scratch, UPSTREAM + at)
+        d_delta = fma(value, by_gain, mul(load(scratch, BY_DELTA + at), ln2))
+        d_raw = mul(d_delta, load(scratch, SLOPE + at))
+        store(scratch, BY_DELTA + at, d_raw)
         bias_sum = add(bias_sum, d_raw)
-        d_value = mul(load(delta, i * LANES), by_product)
-        if not is_opening:
-            d_value = add(d_value, load(dx, at))
-        if is_first:
-            d_value = fma(direct, dy, d_value)
+        d_value = mul(load(scratch, DELTA + at), by_gain)
+        prefetch(dx, x_start + load_int(order, max(block.begin - TILE + i, block.direction * sizes.length)) * width)
+        if not opens_dx:
+            d_value = add(d_value, load(dx, place))
+        if owns_skip:
+            d_value = fma(skip, dy, d_value)
             skip_sum = fma(dy, value, skip_sum)
-        store(dx, at, d_value)
-    store(d_bias, d_bias_start, add(bias_sum, load(d_bias, d_bias_start)))
-    if is_first:
-        store(d_skip, d_skip_start, add(skip_sum, load(d_skip, d_skip_start)))
-    for r in range(0, rank, num_ranks):
-        weight = load_rows(ranks, dt_weight, weight_start + r * width, width)
-        weight_sum = load_rows(ranks, d_weight, d_weight_start + r * width, width)
-        for i in range(len(tokens)):
-            d_raw = load(by_delta, i * LANES)
-            place = (i * columns + r) * LANES
-            store_rows(column_sums, place, LANES, fma(d_raw, weight, load_rows(ranks, column_sums, place, LANES)))
-            low = splat_rows(ranks, proj, proj_start + np.int64(tokens[i]) * proj_row + r)
-            weight_sum = fma(d_raw, low, weight_sum)
-        store_rows(d_weight, d_weight_start + r * width, width, weight_sum)
+        store(dx, place, d_value)
+    place = (block.item * sizes.num_directions + block.direction) * width + block.channel
+    store(gradients.dt_bias, place, add(bias_sum, load(gradients.dt_bias, place)))
+    if owns_skip:
+        place = (block.item * sizes.num_outputs + group) * width + block.channel
+        store(gradients.skip, place, add(skip_sum, load(gradients.skip, place)))
 
 
 @kernel
-def flush_columns(column_sums: Any, tokens: Any, dproj: Any, start: int, proj_row: int, columns: int) -> None:
-    """Add up the lanes of the tile's column sums and write them to dproj."""
-    for i in range(len(tokens)):
-        at = start + np.int64(tokens[i]) * proj_row
-        for column in range(0, columns, LANES):
-            sums = lane_sums(column_sums, (i * columns + column) * LANES)
-            store_first(dproj, at + column, sums, min(LANES, columns - column))
+def finish_weights(inputs: Any, d_weight: Any, sizes: Any, block: Any, ranks: Any, tape: Any) -> None:
+    """Turn d(raw step) of a block into the gradients of dt_weight and the columns of dt_low."""
+    proj, order, scratch, sums, width = inputs.proj, inputs.order, tape.scratch, tape.columns, sizes.width
+    num_columns = sizes.rank + 2 * sizes.state_size
+    proj_start, proj_step = proj_layout(sizes, block)
+    for r in range(0, sizes.rank, sizes.num_ranks):
+        weight_start = (block.direction * sizes.rank + r) * width + block.channel
+        place = block.item * sizes.num_directions * sizes.rank * width + weight_start
+        weight = load_rows(ranks, inputs.dt_weight, weight_start, width)
+        weight_sum = load_rows(ranks, d_weight, place, width)
+        for i in range(block.num_steps):
+            d_raw = load(scratch, BY_DELTA + i * LANES)
+            at = (i * num_columns + r) * LANES
+            store_rows(sums, at, LANES, fma(d_raw, weight, load_rows(ranks, sums, at, LANES)))
+            low = splat_rows(ranks, proj, proj_start + load_int(order, block.begin + i) * proj_step + r)
+            weight_sum = fma(d_raw, low, weight_sum)
+        store_rows(d_weight, place, width, weight_sum)
+
+
+@kernel
+def flush_columns(order: Any, sizes: Any, block: Any, columns: Any, d_proj: Any, part_start: int) -> None:
+    """Add up the lanes of a tile's columns and write them to the gradient of proj."""
+    num_columns = sizes.rank + 2 * sizes.state_size
+    proj_start, proj_step = proj_layout(sizes, block)
+    for i in range(block.num_steps):
+        at = part_start + proj_start + load_int(order, block.begin + i) * proj_step
+        for column in range(0, num_columns, LANES):
+            sums = lane_sums(columns, (i * num_columns + column) * LANES)
+            store_first(d_proj, at + column, sums, min(LANES, num_columns - column))
+
+
+@kernel
+def backward_tile(
+    inputs: Any, gradients: Any, sizes: Any, block: Any, states: Any, ranks: Any, tape: Any, part_start: int
+) -> None:
+    """All channels of a task back through one tile; ``block`` is its first."""
+    num_columns = sizes.rank + 2 * sizes.state_size
+    for place in range(0, block.num_steps * num_columns * LANES, LANES):
+        store(tape.columns, place, zero())
+    for c in range(0, sizes.width // sizes.num_groups, LANES):
+        own = Block(block.item, block.direction, block.channel + c, block.begin, block.num_steps, block.tile)
+        gather_block(inputs, gradients.dy, sizes, own, ranks, tape.scratch)
+        for n in range(0, sizes.state_size, sizes.num_states):
+            replay(inputs, gradients.saved, sizes, own, n, states, tape)
+            retreat(inputs, gradients.rate, sizes, own, n, states, tape, ADJOINT + c * sizes.state_size)
+        finish_values(inputs, gradients, sizes, own, tape.scratch)
+        finish_weights(inputs, gradients.dt_weight, sizes, own, ranks, tape)
+    flush_columns(inputs.order, sizes, block, tape.columns, gradients.proj, part_start)
 
 
 @kernel
 def scan_backward(
-    dy: Any,
-    x: Any,
-    proj: Any,
-    dt_weight: Any,
-    dt_bias: Any,
-    decay: Any,
-    skip: Any,
-    order: Any,
-    slot: Any,
-    first: Any,
-    saved: Any,
-    dx: Any,
-    dproj: Any,
-    d_weight: Any,
-    d_bias: Any,
-    d_rate: Any,
-    d_skip: Any,
+    inputs: Any,
+    gradients: Any,
     sizes: Any,
     states: Any,
     ranks: Any,
-    num_groups: int,
+    memory: int,
+    num_tasks: int,
     task_begin: int,
     task_end: int,
 ) -> None:
-    """Gradients of all directions of the tasks' channels; tasks and sizes as in ``scan_forward``."""
-    length, width, directions, state_size, rank, slots, segment, num_states, num_ranks = sizes
-    columns = rank + 2 * state_size
-    proj_row = directions * columns
-    channels = width // num_groups
-    num_batch = dproj.size // (num_groups * length * proj_row)
-    tiles_per_segment = (segment + TILE - 1) // TILE
-    num_tiles = (length // segment) * tiles_per_segment
-    part = TILE * LANES
-    scratch = (aligned(part), aligned(part), aligned(part), aligned(part), aligned(part), aligned(part))
-    history, factors = aligned((TILE + 1) * num_states * LANES), aligned(TILE * num_states * LANES)
-    adjoint = aligned(channels * state_size)
-    column_sums = aligned((TILE * columns + LANES) * LANES)
+    """Gradients of all directions of some tasks.
+
+    Args:
+        inputs: ``Inputs``.
+        gradients: ``Gradients``.
+        sizes: ``Sizes``.
+        states: ``Rows(sizes.num_states)``.
+        ranks: ``Rows(sizes.num_ranks)``.
+        memory: Address of tasks times ``backward_scratch(sizes)`` floats of scratch memory.
+        num_tasks: Of the whole batch.
+        task_begin: First task.
+        task_end: One after the last.
+    """
+    length, channels = sizes.length, sizes.width // sizes.num_groups
+    num_tiles, tiles_per_segment = count_tiles(sizes)
+    proj_row = sizes.num_directions * (sizes.rank + 2 * sizes.state_size)
     for task in range(task_begin, task_end):
-        item, group = task // num_groups, task % num_groups
-        c0 = group * channels
-        for k in range(directions):
+        item, part = task // sizes.num_groups, task % sizes.num_groups
+        part_start = part * (num_tasks // sizes.num_groups) * length * proj_row
+        tape = lay_tape(memory + 4 * task * backward_scratch(sizes), sizes)
+        for k in range(sizes.num_directions):
             tile = num_tiles
-            x_start = item * length * width + c0
-            dy_start = (item * slots + slot[k]) * length * width + c0
-            proj_start = (item * length * directions + k) * columns
-            dproj_start = ((group * num_batch + item) * length * directions + k) * columns
-            for segment_start in range(length - segment, -1, -segment):
-                adjoint[:] = np.float32(0.0)
+            for segment in range(length - sizes.seg_len, -1, -sizes.seg_len):
+                for place in range(ADJOINT, ADJOINT + channels * sizes.state_size, LANES):
+                    store(tape.scratch, place, zero())
                 for position in range(tiles_per_segment - 1, -1, -1):
                     tile -= 1
-                    t = segment_start + position * TILE
-                    stop = min(t + TILE, segment_start + segment)
-                    tokens = order[k * length + t : k * length + stop]
-                    ahead = order[k * length + max(t - TILE, 0) : k * length + t]
-                    prefetch_tile(
-                        x, dx, proj, ahead, x_start, x_start, proj_start, (width, channels), (proj_row, columns)
-                    )
-                    prefetch_tile(dy, dy, proj, ahead, dy_start, dy_start, proj_start, (width, channels), (proj_row, 0))
-                    column_sums[:] = np.float32(0.0)
-                    for c in range(0, channels, LANES):
-                        channel = c0 + c
-                        own = adjoint[c * state_size : (c + LANES) * state_size]
-                        place = (((item * directions + k) * num_tiles + tile) * width + channel) * state_size
-                        before = saved[place : place + LANES * state_size]
-                        weight_start, bias_start = k * rank * width + channel, k * width + channel
-                        starts = (x_start + c, dy_start + c, proj_start, weight_start, bias_start)
-                        gather_tile(
-                            x,
-                            dy,
-                            proj,
-                            dt_weight,
-                            dt_bias,
-                            tokens,
-                            starts,
-                            (rank, width, proj_row),
-                            ranks,
-                            num_ranks,
-                            scratch,
-                        )
-                        for n in range(0, state_size, num_states):
-                            b_start, rate_start = proj_start + rank + n, (k * state_size + n) * width + channel
-                            replay(
-                                proj,
-                                decay,
-                                tokens,
-                                (b_start, rate_start, n * LANES),
-                                (width, proj_row),
-                                states,
-                                num_states,
-                                scratch,
-                                before,
-                                history,
-                                factors,
-                            )
-                            places = (b_start, rate_start, item * directions * state_size * width + rate_start, n)
-                            retreat(
-                                proj,
-                                decay,
-                                d_rate,
-                                tokens,
-                                places,
-                                (state_size, width, proj_row, rank),
-                                states,
-                                num_states,
-                                scratch,
-                                own,
-                                history,
-                                factors,
-                                column_sums,
-                            )
-                        ends = (
-                            x_start + c,
-                            proj_start,
-                            weight_start,
-                            slot[k] * width + channel,
-                            item * directions * rank * width + weight_start,
-                            item * directions * width + bias_start,
-                            (item * slots + slot[k]) * width + channel,
-                        )
-                        finish_tile(
-                            proj,
-                            dt_weight,
-                            skip,
-                            tokens,
-                            ends,
-                            (rank, width, proj_row, columns),
-                            ranks,
-                            num_ranks,
-                            first[k] == 1,
-                            k == 0,
-                            scratch,
-                            column_sums,
-                            dx,
-                            d_weight,
-                            d_bias,
-                            d_skip,
-                        )
-                    flush_columns(column_sums, tokens, dproj, dproj_start, proj_row, columns)
+                    t = segment + position * TILE
+                    num_steps = min(TILE, segment + sizes.seg_len - t)
+                    block = Block(item, k, part * channels, k * length + t, num_steps, tile)
+                    backward_tile(inputs, gradients, sizes, block, states, ranks, tape, part_start)

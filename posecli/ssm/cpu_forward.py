@@ -1,29 +1,22 @@
 """Forward kernel of the selective scan.
 
-All arrays are flat; the shapes they stand for (letters as in ``scan.py``, M = number of tiles of a row):
-
-    x (B, L, D)   proj (B, L, K, Q), Q = R + 2 N   dt_weight (K, R, D)   dt_bias (K, D)   decay (K, N, D) = A * log2(e)
-    skip (G, D) = sum of the group's D   order (K, L)   slot (K,) output group   first (K,) 1 where it is the group's first
-    y (B, G, L, D)   saved (B, K, M, D / 16, N, 16) states before each tile
-
-A row of ``order`` is walked in tiles of ``TILE`` steps, and inside a tile 16 channels at a time, so that the tokens of a tile stay in
-the first-level cache. Tiles never cross a state reset.
+A row of the order is walked in tiles of ``TILE`` steps, and inside a tile 16 channels at a time, so that the tokens of a tile stay in
+the first-level cache. Tiles never cross a state reset. All memory is given by address, and
+all tensors are contiguous; letters as in ``scan.py``.
 """
 
 from __future__ import annotations
 
-from typing import Any
-
-import numpy as np
+from typing import Any, NamedTuple
 
 from posecli.ssm.simd import (
     LANES,
-    aligned,
     dot_rows,
     exp2,
     fma,
     kernel,
     load,
+    load_int,
     load_rows,
     mul,
     prefetch,
@@ -31,190 +24,195 @@ from posecli.ssm.simd import (
     splat_rows,
     store,
     store_rows,
+    zero,
 )
 
 TILE = 32
 
+# Scratch memory of a task: vectors of the current tile, 16 channels wide, then the states (D / num_groups, N).
+PART = TILE * LANES
+DELTA, GAIN, STATE = 0, PART, 2 * PART
+
+
+class Inputs(NamedTuple):
+    """Addresses of what a scan reads, float32 unless said otherwise."""
+
+    x: int
+    """(B, L, D)."""
+    proj: int
+    """(B, L, K, R + 2 N)."""
+    dt_weight: int
+    """(K, R, D)."""
+    dt_bias: int
+    """(K, D)."""
+    decay: int
+    """(K, N, D), A * log2(e)."""
+    skip: int
+    """(G, D), the sum of D over the directions of a group."""
+    order: int
+    """(K, L) int32."""
+    group: int
+    """(K,) int32, output group of each direction."""
+    is_first: int
+    """(K,) int32, 1 where the direction is its group's first; that one starts the sum."""
+
+
+class Sizes(NamedTuple):
+    """Letters of the shapes, and how the work is cut."""
+
+    length: int
+    width: int
+    num_directions: int
+    state_size: int
+    rank: int
+    num_outputs: int
+    seg_len: int
+    num_states: int
+    """States kept in registers at a time, a divisor of N."""
+    num_ranks: int
+    """Likewise of R."""
+    num_groups: int
+    """Parts into which the channels are cut; a task is one of them of one item of the batch."""
+
+
+class Block(NamedTuple):
+    """Sixteen channels of one tile of one direction."""
+
+    item: int
+    direction: int
+    channel: int
+    begin: int
+    """Where the tile begins in the flat order."""
+    num_steps: int
+    """Steps of the tile."""
+    tile: int
+    """Number of the tile in its row."""
+
 
 @kernel
-def prefetch_tile(
-    x: Any, y: Any, proj: Any, tokens: Any, x_start: int, y_start: int, proj_start: int, width: Any, depth: Any
-) -> None:
-    """Ask for the rows of the next tile: their order is known, but no hardware predictor can guess it."""
-    row, channels = width  # floats from token to token, floats wanted of a row
-    direction, columns = depth  # floats from token to token of proj, floats wanted
-    for i in range(len(tokens)):
-        token = np.int64(tokens[i])
-        for channel in range(0, channels, LANES):
-            prefetch(x, x_start + token * row + channel)
-            prefetch(y, y_start + token * row + channel)
-        for column in range(0, columns, LANES):
-            prefetch(proj, proj_start + token * direction + column)
+def count_tiles(sizes: Any) -> Any:
+    """Tiles of a whole row, and of a segment."""
+    per_segment = (sizes.seg_len + TILE - 1) // TILE
+    return (sizes.length // sizes.seg_len) * per_segment, per_segment
 
 
 @kernel
-def compute_steps(
-    x: Any,
-    proj: Any,
-    dt_weight: Any,
-    dt_bias: Any,
-    tokens: Any,
-    starts: Any,
-    sizes: Any,
-    ranks: Any,
-    num_ranks: int,
-    delta: Any,
-    gain: Any,
-) -> None:
-    """Delta = softplus(dt_low @ dt_weight + dt_bias) and gain = delta * x of one tile and 16 channels.
+def forward_scratch(sizes: Any) -> Any:
+    """Floats of scratch memory that a task needs."""
+    return STATE + sizes.width // sizes.num_groups * sizes.state_size
 
-    starts: of x, proj, dt_weight and dt_bias at these channels; sizes: R, D, floats from token to token of proj.
-    """
-    x_start, proj_start, weight_start, bias_start = starts
-    rank, width, proj_row = sizes
-    for r in range(0, rank, num_ranks):
+
+@kernel
+def saved_start(sizes: Any, block: Any) -> Any:
+    """Place of a block's first states in ``saved``, (B, K, tiles, D / 16, N, 16)."""
+    num_tiles, _ = count_tiles(sizes)
+    row = (block.item * sizes.num_directions + block.direction) * num_tiles + block.tile
+    return (row * sizes.width + block.channel) * sizes.state_size
+
+
+@kernel
+def proj_layout(sizes: Any, block: Any) -> Any:
+    """Of proj: place of this item's and direction's first column for token 0, and floats from one token to the next."""
+    columns = sizes.rank + 2 * sizes.state_size
+    step = sizes.num_directions * columns
+    return block.item * sizes.length * step + block.direction * columns, step
+
+
+@kernel
+def compute_steps(inputs: Any, sizes: Any, block: Any, ranks: Any, scratch: int) -> None:
+    """Step sizes delta = softplus(dt_low @ dt_weight + dt_bias) and gain = delta * x of a block."""
+    x, proj, dt_weight, order, width = inputs.x, inputs.proj, inputs.dt_weight, inputs.order, sizes.width
+    x_start = block.item * sizes.length * width + block.channel
+    weight_start = block.direction * sizes.rank * width + block.channel
+    proj_start, proj_step = proj_layout(sizes, block)
+    bias = load(inputs.dt_bias, block.direction * width + block.channel)
+    last, num_columns = (block.direction + 1) * sizes.length - 1, sizes.rank + 2 * sizes.state_size
+    for r in range(0, sizes.rank, sizes.num_ranks):
         weight = load_rows(ranks, dt_weight, weight_start + r * width, width)
-        bias = load(dt_bias, bias_start)
-        for i in range(len(tokens)):
-            token = np.int64(tokens[i])
-            raw = bias if r == 0 else load(delta, i * LANES)
-            raw = dot_rows(raw, weight, splat_rows(ranks, proj, proj_start + token * proj_row + r))
-            if r + num_ranks == rank:
-                step = softplus(raw)
-                store(delta, i * LANES, step)
-                store(gain, i * LANES, mul(step, load(x, x_start + token * width)))
-            else:
-                store(delta, i * LANES, raw)
+        for i in range(block.num_steps):
+            token, at = load_int(order, block.begin + i), i * LANES
+            raw = bias if r == 0 else load(scratch, DELTA + at)
+            raw = dot_rows(raw, weight, splat_rows(ranks, proj, proj_start + token * proj_step + r))
+            later = load_int(order, min(block.begin + TILE + i, last))
+            prefetch(x, x_start + later * width)
+            prefetch(proj, proj_start + later * proj_step)
+            prefetch(proj, proj_start + later * proj_step + num_columns - 1)
+            if r + sizes.num_ranks == sizes.rank:
+                raw = softplus(raw)
+                store(scratch, GAIN + at, mul(raw, load(x, x_start + token * width)))
+            store(scratch, DELTA + at, raw)
 
 
 @kernel
-def advance(
-    x: Any,
-    proj: Any,
-    decay: Any,
-    skip: Any,
-    y: Any,
-    tokens: Any,
-    starts: Any,
-    sizes: Any,
-    states: Any,
-    num_states: int,
-    is_first: bool,
-    delta: Any,
-    gain: Any,
-    state: Any,
-) -> None:
-    """Carry the states of 16 channels through one tile and add what they put out to y.
-
-    starts: of x, B in proj, decay, skip and y at these channels; sizes: N, D, floats from token to token of proj.
-    """
-    x_start, proj_start, decay_start, skip_start, y_start = starts
-    state_size, width, proj_row = sizes
-    direct = load(skip, skip_start)
-    for n in range(0, state_size, num_states):
-        h = load_rows(states, state, n * LANES, LANES)
-        rate = load_rows(states, decay, decay_start + n * width, width)
-        for i in range(len(tokens)):
-            token = np.int64(tokens[i])
-            at = proj_start + token * proj_row + n
-            h = fma(
-                exp2(mul(load(delta, i * LANES), rate)), h, mul(load(gain, i * LANES), splat_rows(states, proj, at))
-            )
-            place = y_start + token * width
-            out = mul(direct, load(x, x_start + token * width)) if is_first and n == 0 else load(y, place)
+def advance(inputs: Any, sizes: Any, block: Any, states: Any, scratch: int, state: int, y: int) -> None:
+    """Carry the states of a block, at ``state`` in scratch, through its tile and add what they put out to y."""
+    x, proj, order, width, state_size = inputs.x, inputs.proj, inputs.order, sizes.width, sizes.state_size
+    group, starts_sum = load_int(inputs.group, block.direction), load_int(inputs.is_first, block.direction) == 1
+    x_start = block.item * sizes.length * width + block.channel
+    y_start = (block.item * sizes.num_outputs + group) * sizes.length * width + block.channel
+    decay_start = block.direction * state_size * width + block.channel
+    proj_start, proj_step = proj_layout(sizes, block)
+    skip = load(inputs.skip, group * width + block.channel)
+    last = (block.direction + 1) * sizes.length - 1
+    for n in range(0, state_size, sizes.num_states):
+        h = load_rows(states, scratch, state + n * LANES, LANES)
+        rate = load_rows(states, inputs.decay, decay_start + n * width, width)
+        for i in range(block.num_steps):
+            token = load_int(order, block.begin + i)
+            at, place = proj_start + token * proj_step + sizes.rank + n, y_start + token * width
+            factor = exp2(mul(load(scratch, DELTA + i * LANES), rate))
+            h = fma(factor, h, mul(load(scratch, GAIN + i * LANES), splat_rows(states, proj, at)))
+            prefetch(y, y_start + load_int(order, min(block.begin + TILE + i, last)) * width)
+            out = mul(skip, load(x, x_start + token * width)) if starts_sum and n == 0 else load(y, place)
             store(y, place, dot_rows(out, h, splat_rows(states, proj, at + state_size)))
-        store_rows(state, n * LANES, LANES, h)
+        store_rows(scratch, state + n * LANES, LANES, h)
+
+
+@kernel
+def forward_tile(
+    inputs: Any, sizes: Any, block: Any, states: Any, ranks: Any, scratch: int, y: int, saved: int
+) -> None:
+    """All channels of a task through one tile; ``block`` is its first. States are saved unless ``saved`` is 0."""
+    for c in range(0, sizes.width // sizes.num_groups, LANES):
+        own = Block(block.item, block.direction, block.channel + c, block.begin, block.num_steps, block.tile)
+        state = STATE + c * sizes.state_size
+        if saved != 0:
+            place = saved_start(sizes, own)
+            for n in range(0, sizes.state_size * LANES, LANES):
+                store(saved, place + n, load(scratch, state + n))
+        compute_steps(inputs, sizes, own, ranks, scratch)
+        advance(inputs, sizes, own, states, scratch, state, y)
 
 
 @kernel
 def scan_forward(
-    x: Any,
-    proj: Any,
-    dt_weight: Any,
-    dt_bias: Any,
-    decay: Any,
-    skip: Any,
-    order: Any,
-    slot: Any,
-    first: Any,
-    y: Any,
-    saved: Any,
-    sizes: Any,
-    keep_states: bool,
-    states: Any,
-    ranks: Any,
-    num_groups: int,
-    task_begin: int,
-    task_end: int,
+    inputs: Any, sizes: Any, states: Any, ranks: Any, y: int, saved: int, memory: int, task_begin: int, task_end: int
 ) -> None:
-    """Scan all directions of the tasks' channels. A task is one item of the batch and D / num_groups channels.
+    """Scan all directions of some tasks.
 
-    sizes: L, D, K, N, R, G, steps between state resets, rows of ``states``, rows of ``ranks``.
+    Args:
+        inputs: ``Inputs``.
+        sizes: ``Sizes``.
+        states: ``Rows(sizes.num_states)``.
+        ranks: ``Rows(sizes.num_ranks)``.
+        y: (B, G, L, D), written. Address, as the next two.
+        saved: (B, K, tiles, D / 16, N, 16) states before each tile, written; or 0.
+        memory: Tasks times ``forward_scratch(sizes)`` floats of scratch memory.
+        task_begin: First task.
+        task_end: One after the last.
     """
-    length, width, directions, state_size, rank, slots, segment, num_states, num_ranks = sizes
-    columns = rank + 2 * state_size
-    proj_row = directions * columns
-    channels = width // num_groups
-    num_tiles = (length // segment) * ((segment + TILE - 1) // TILE)
-    delta, gain, state = aligned(TILE * LANES), aligned(TILE * LANES), aligned(channels * state_size)
+    length, channels = sizes.length, sizes.width // sizes.num_groups
     for task in range(task_begin, task_end):
-        item = task // num_groups
-        c0 = (task % num_groups) * channels
-        for k in range(directions):
-            tile = 0
-            x_start = item * length * width + c0
-            y_start = (item * slots + slot[k]) * length * width + c0
-            proj_start = (item * length * directions + k) * columns
-            for segment_start in range(0, length, segment):
-                state[:] = np.float32(0.0)
-                end = segment_start + segment
-                for t in range(segment_start, end, TILE):
-                    stop = min(t + TILE, end)
-                    tokens = order[k * length + t : k * length + stop]
-                    ahead = order[k * length + stop : k * length + min(stop + TILE, length)]
-                    prefetch_tile(
-                        x, y, proj, ahead, x_start, y_start, proj_start, (width, channels), (proj_row, columns)
-                    )
-                    for c in range(0, channels, LANES):
-                        own = state[c * state_size : (c + LANES) * state_size]
-                        if keep_states:
-                            place = (((item * directions + k) * num_tiles + tile) * width + c0 + c) * state_size
-                            saved[place : place + LANES * state_size] = own
-                        starts = (x_start + c, proj_start, k * rank * width + c0 + c, k * width + c0 + c)
-                        compute_steps(
-                            x,
-                            proj,
-                            dt_weight,
-                            dt_bias,
-                            tokens,
-                            starts,
-                            (rank, width, proj_row),
-                            ranks,
-                            num_ranks,
-                            delta,
-                            gain,
-                        )
-                        places = (
-                            x_start + c,
-                            proj_start + rank,
-                            k * state_size * width + c0 + c,
-                            slot[k] * width + c0 + c,
-                            y_start + c,
-                        )
-                        advance(
-                            x,
-                            proj,
-                            decay,
-                            skip,
-                            y,
-                            tokens,
-                            places,
-                            (state_size, width, proj_row),
-                            states,
-                            num_states,
-                            first[k] == 1,
-                            delta,
-                            gain,
-                            own,
-                        )
+        scratch = memory + 4 * task * forward_scratch(sizes)
+        item, c0 = task // sizes.num_groups, (task % sizes.num_groups) * channels
+        for k in range(sizes.num_directions):
+            tile, row = 0, k * length
+            for segment in range(0, length, sizes.seg_len):
+                for state in range(STATE, STATE + channels * sizes.state_size, LANES):
+                    store(scratch, state, zero())
+                segment_end = segment + sizes.seg_len
+                for t in range(segment, segment_end, TILE):
+                    stop = min(t + TILE, segment_end)
+                    block = Block(item, k, c0, row + t, stop - t, tile)
+                    forward_tile(inputs, sizes, block, states, ranks, scratch, y, saved)
                     tile += 1

@@ -7,7 +7,9 @@ Two kinds of values exist inside a kernel: *lanes*, one vector, and a *block*, a
 registers. A kernel receives the number of rows as an argument of type ``Rows``: each number is compiled separately and so every
 loop over rows is unrolled. Element-wise functions accept both kinds and repeat lanes over the rows of a block.
 
-Arrays are flat float32; offsets count floats. No fast-math flag is used: NaN and infinity travel as IEEE says.
+Memory is given as the address of float32 (or int32) data, an integer, and an offset in elements. Addresses rather than arrays: numba
+counts references to an array in every function it passes through, which costs more than the work on one tile of it. The caller keeps
+the tensors alive. No fast-math flag is used: NaN and infinity travel as IEEE says.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ from typing import Any, TypeVar, cast
 
 import numba
 import numpy as np
-from llvmlite import binding, ir  # type: ignore[import-untyped]
+from llvmlite import binding, ir
 from numba import types
 from numba.core import cgutils
 from numba.extending import NativeValue, intrinsic, models, register_model, unbox
@@ -131,10 +133,14 @@ def _fma(builder: Any, a: Any, b: Any, c: Any) -> Any:
 
 
 def _polynomial(builder: Any, coefficients: Sequence[float], argument: Any) -> Any:
-    value = _constant(coefficients[0])
-    for coefficient in coefficients[1:]:
-        value = _fma(builder, value, argument, _constant(coefficient))
-    return value
+    """Estrin's scheme: neighbours are joined in pairs, so the additions wait for one another in log2 steps, not in a row."""
+    terms = [_constant(coefficient) for coefficient in reversed(coefficients)]
+    power = argument
+    while len(terms) > 1:
+        pairs = [_fma(builder, high, power, low) for low, high in zip(terms[::2], terms[1::2], strict=False)]
+        terms = pairs + terms[len(pairs) * 2 :]
+        power = builder.fmul(power, power) if len(terms) > 1 else power
+    return terms[0]
 
 
 def _has_avx512() -> bool:
@@ -182,9 +188,8 @@ def _splat(builder: Any, scalar: Any) -> Any:
     return builder.shuffle_vector(builder.insert_element(undefined, scalar, _I32(0)), undefined, _integers([0] * LANES))
 
 
-def _address(context: Any, builder: Any, array_type: Any, array: Any, offset: Any) -> Any:
-    struct = cgutils.create_struct_proxy(array_type)(context, builder, value=array)
-    return builder.gep(struct.data, [offset])
+def _address(builder: Any, start: Any, offset: Any, element: Any = _F32) -> Any:
+    return builder.gep(builder.inttoptr(start, element.as_pointer()), [offset], source_etype=element)
 
 
 def _load(builder: Any, address: Any) -> Any:
@@ -314,68 +319,65 @@ def zero_rows(typing: Any, rows: Any) -> Any:
 
 
 @_operation
-def load(typing: Any, array: Any, offset: Any) -> Any:
-    """Sixteen floats of an array."""
+def load(typing: Any, address: Any, offset: Any) -> Any:
+    """Sixteen floats."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return _load(builder, _address(context, builder, signature.args[0], *arguments))
+        return _load(builder, _address(builder, *arguments))
 
-    return lanes(array, types.intp), generate
+    return lanes(types.intp, types.intp), generate
 
 
 @_operation
-def store(typing: Any, array: Any, offset: Any, value: Any) -> Any:
+def store(typing: Any, address: Any, offset: Any, value: Any) -> Any:
     """Write sixteen floats."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        _store(builder, _address(context, builder, signature.args[0], *arguments[:2]), arguments[2])
+        _store(builder, _address(builder, *arguments[:2]), arguments[2])
         return context.get_dummy_value()
 
-    return types.void(array, types.intp, lanes), generate
+    return types.void(types.intp, types.intp, lanes), generate
 
 
 @_operation
-def load_rows(typing: Any, rows: Any, array: Any, offset: Any, stride: Any) -> Any:
+def load_rows(typing: Any, rows: Any, address: Any, offset: Any, stride: Any) -> Any:
     """A block whose row i starts at ``offset + i * stride``."""
     result = _block(rows.rows)
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         _, data, start, step = arguments
         offsets = [builder.add(start, builder.mul(step, step.type(i))) for i in range(rows.rows)]
-        addresses = [_address(context, builder, signature.args[1], data, offset) for offset in offsets]
+        addresses = [_address(builder, data, offset) for offset in offsets]
         return _join(context, builder, result, [_load(builder, address) for address in addresses])
 
-    return result(rows, array, types.intp, types.intp), generate
+    return result(rows, types.intp, types.intp, types.intp), generate
 
 
 @_operation
-def store_rows(typing: Any, array: Any, offset: Any, stride: Any, block: Any) -> Any:
+def store_rows(typing: Any, address: Any, offset: Any, stride: Any, block: Any) -> Any:
     """Write row i of a block at ``offset + i * stride``."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         data, start, step, value = arguments
         for i, row in enumerate(_split(builder, block, value, block.count)):
             place = builder.add(start, builder.mul(step, step.type(i)))
-            _store(builder, _address(context, builder, signature.args[0], data, place), row)
+            _store(builder, _address(builder, data, place), row)
         return context.get_dummy_value()
 
-    return types.void(array, types.intp, types.intp, block), generate
+    return types.void(types.intp, types.intp, types.intp, block), generate
 
 
 @_operation
-def splat_rows(typing: Any, rows: Any, array: Any, offset: Any) -> Any:
+def splat_rows(typing: Any, rows: Any, address: Any, offset: Any) -> Any:
     """A block whose row i holds the float at ``offset + i`` in all lanes."""
     result = _block(rows.rows)
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         _, data, start = arguments
-        places = [
-            _address(context, builder, signature.args[1], data, builder.add(start, start.type(i)))
-            for i in range(rows.rows)
-        ]
+        places = [_address(builder, data, builder.add(start, start.type(i))) for i in range(rows.rows)]
         return _join(context, builder, result, [_splat(builder, builder.load(place, typ=_F32)) for place in places])
 
-    return result(rows, array, types.intp), generate
+    return result(rows, types.intp, types.intp), generate
 
 
 @_operation
@@ -396,20 +398,20 @@ def dot_rows(typing: Any, start: Any, a: Any, b: Any) -> Any:
 
 
 @_operation
-def lane_sums(typing: Any, array: Any, offset: Any) -> Any:
+def lane_sums(typing: Any, address: Any, offset: Any) -> Any:
     """Sums of the sixteen consecutive rows of sixteen floats that start at ``offset``: lane i holds the sum of row i."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         data, start = arguments
         offsets = [builder.add(start, start.type(i * LANES)) for i in range(LANES)]
-        addresses = [_address(context, builder, signature.args[0], data, offset) for offset in offsets]
+        addresses = [_address(builder, data, offset) for offset in offsets]
         return _lane_sums(builder, [_load(builder, address) for address in addresses])
 
-    return lanes(array, types.intp), generate
+    return lanes(types.intp, types.intp), generate
 
 
 @_operation
-def store_first(typing: Any, array: Any, offset: Any, value: Any, count: Any) -> Any:
+def store_first(typing: Any, address: Any, offset: Any, value: Any, count: Any) -> Any:
     """Write the first ``count`` (0 to 16) lanes and leave the memory behind them untouched."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
@@ -420,28 +422,30 @@ def store_first(typing: Any, array: Any, offset: Any, value: Any, count: Any) ->
             builder.insert_element(undefined, number, _I32(0)), undefined, _integers([0] * LANES)
         )
         mask = builder.icmp_signed("<", _integers(range(LANES)), numbers)
-        place = builder.bitcast(_address(context, builder, signature.args[0], data, start), _VEC.as_pointer())
+        place = builder.bitcast(_address(builder, data, start), _VEC.as_pointer())
         _call(builder, "llvm.masked.store.v16f32.p0", ir.VoidType(), vector, place, _I32(4), mask)
         return context.get_dummy_value()
 
-    return types.void(array, types.intp, lanes, types.intp), generate
+    return types.void(types.intp, types.intp, lanes, types.intp), generate
 
 
 @_operation
-def prefetch(typing: Any, array: Any, offset: Any) -> Any:
+def load_int(typing: Any, address: Any, offset: Any) -> Any:
+    """One int32, as the integer type of indices."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.sext(builder.load(_address(builder, arguments[0], arguments[1], _I32), typ=_I32), ir.IntType(64))
+
+    return types.intp(types.intp, types.intp), generate
+
+
+@_operation
+def prefetch(typing: Any, address: Any, offset: Any) -> Any:
     """Ask for a cache line that will be needed soon."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        place = builder.bitcast(_address(context, builder, signature.args[0], *arguments), _BYTES)
+        place = builder.bitcast(_address(builder, *arguments), _BYTES)
         _call(builder, "llvm.prefetch.p0", ir.VoidType(), place, _I32(0), _I32(2), _I32(1))
         return context.get_dummy_value()
 
-    return types.void(array, types.intp), generate
-
-
-@kernel
-def aligned(size: int) -> Any:
-    """Scratch memory that starts on a cache line: a vector across two lines costs twice."""
-    memory = np.empty(size + LANES, np.float32)
-    start = (-memory.ctypes.data % 64) // 4
-    return memory[start : start + size]
+    return types.void(types.intp, types.intp), generate
