@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -149,4 +150,15 @@ def _read_person(node: Node, columns: IntArray) -> _Person:
         box=box.astype(np.float32),
         area=node.number("area") if node.has("area") else float(box[2] * box[3]),
         is_crowd=node.flag("iscrowd") if node.has("iscrowd") else False,
+    )
+
+
+def keep_images(truth: GroundTruth, is_kept: Callable[[int], bool]) -> GroundTruth:
+    """The part of a `GroundTruth` whose image ids satisfy ``is_kept``: a held-out split."""
+    rows = np.array([is_kept(int(image_id)) for image_id in truth.image_ids], np.bool_)
+    columns = ("annotation_ids", "image_ids", "keypoints", "boxes", "areas", "is_crowd")
+    return replace(
+        truth,
+        images=tuple(image for image in truth.images if is_kept(image.image_id)),
+        **{name: getattr(truth, name)[rows] for name in columns},
     )

@@ -105,6 +105,8 @@ class Tracker:
         if frame_index <= self._last_frame:
             raise ValueError(f"tracker: frame {frame_index} after frame {self._last_frame}")
         time_s = float(time_s)
+        # Poses known by now are those of the last look and before: they go with the boxes of that look, not of this one.
+        self._settle_duplicates()
         self._drop_dead(time_s)
         self._doubt_unbacked()
         self._last_frame, self._last_time_s = frame_index, time_s
@@ -125,8 +127,32 @@ class Tracker:
             if track.hits >= self.config.confirm_hits:
                 track.is_confirmed = True
                 self._confirmed.add(track.track_id)
-        self._settle_duplicates()
         return [self._shown(t, frame_index, time_s) for t in self._tracks.values() if not (t.misses and t.is_doubted)]
+
+    def predict(self, frame_index: int, time_s: float) -> list[TrackedBox]:
+        """Where the tracks are believed to be in a frame that the detector does not look at; nothing changes.
+
+        Args:
+            frame_index: After the last look.
+            time_s: Of the frame.
+        """
+        shown = (t for t in self._tracks.values() if not (t.misses and t.is_doubted))
+        return [self._shown(track, frame_index, time_s) for track in shown]
+
+    def boxes_at(self, track_id: int, times_s: NDArray[np.float64]) -> FloatArray:
+        """Boxes of one track around the last look: forward as motion predicts, backward on a straight line.
+
+        Args:
+            track_id: A track that `update` or `predict` has just returned.
+            times_s: (T,) seconds.
+
+        Returns:
+            (T, 4) xyxy px, all of the size last believed.
+        """
+        state = self._tracks[track_id].state
+        half = (state.box[2:] - state.box[:2]) / 2.0
+        centres = np.stack([state.centre_at(float(time_s)) for time_s in times_s])
+        return np.concatenate([centres - half, centres + half], axis=1).astype(np.float32)
 
     def observe_pose(
         self,
@@ -258,7 +284,7 @@ class Tracker:
         if not present:
             return False
         iou = iou_matrix(look.boxes[[index]], look.boxes[present])[0]
-        if (iou >= self.config.duplicate_iou).any():
+        if (iou >= self.config.new_track_iou).any():
             return True
         near = [present[n] for n in np.flatnonzero(iou >= self.config.min_iou_high)]
         if not near or not look.has_poses:

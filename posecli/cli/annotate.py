@@ -1,0 +1,173 @@
+"""``posecli annotate``: a video in, poses out."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from posecli.cli import console, options
+from posecli.errors import EXIT_WARNINGS, ConfigError
+
+if TYPE_CHECKING:
+    from posecli.pipeline.annotate import AnnotateResult
+
+# torch's OpenMP pool spins while it waits, and starves the other threads of a busy machine; read when torch is imported
+_PATIENT_THREADS = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "0"}
+
+_Seconds = Annotated[str | None, typer.Option(metavar="TIME", help="Seconds, or HH:MM:SS.mmm.")]
+
+
+def annotate(
+    video: options.Video,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", help="Poses, a COCO data set. Default: VIDEO's name with .poses.json, here."),
+    ] = None,
+    overlay: Annotated[
+        Path | None, typer.Option("--overlay", help="Also draw the poses over the video, such as overlay.mp4.")
+    ] = None,
+    sheet: Annotated[
+        Path | None, typer.Option("--sheet", help="Also make one PNG with frames from the whole video.")
+    ] = None,
+    coco_results: Annotated[Path | None, typer.Option("--coco-results", help="Also write a COCO results list.")] = None,
+    posetrack: Annotated[Path | None, typer.Option("--posetrack", help="Also write a PoseTrack18 file.")] = None,
+    weights: Annotated[
+        str, typer.Option("--weights", help="Pose weights: a name (posecli weights list) or a file.")
+    ] = "glsmamba-s",
+    detector: Annotated[
+        str, typer.Option("--detector", help="Who finds people: embedded, yolo, or full-frame.")
+    ] = "embedded",
+    detector_weights: Annotated[
+        str | None, typer.Option("--detector-weights", help="Detector weights: a name or a file.")
+    ] = None,
+    boxes: Annotated[
+        Path | None, typer.Option("--boxes", help="Person boxes from a JSON, instead of a detector.")
+    ] = None,
+    min_detection_score: Annotated[
+        float | None, typer.Option("--min-detection-score", min=0.0, max=1.0, help="Ignore people found with less.")
+    ] = None,
+    detect_every: Annotated[
+        int | None, typer.Option("--detect-every", min=1, help="Look for people every so many frames.")
+    ] = None,
+    window_mode: Annotated[
+        str, typer.Option("--window-mode", help="clip: fast. key: one window per frame, slower.")
+    ] = "clip",
+    hop: Annotated[
+        int | None, typer.Option("--hop", min=1, help="Frames between windows; fewer overlap more: slower, steadier.")
+    ] = None,
+    persons: Annotated[str, typer.Option("--persons", help="Whom to keep: all, largest, or longest (seen).")] = "all",
+    smooth: Annotated[
+        bool, typer.Option("--smooth/--no-smooth", help="Smooth over time; raw points are kept too.")
+    ] = True,
+    start: _Seconds = None,
+    end: _Seconds = None,
+    style: Annotated[str, typer.Option("--style", help="How the overlay is drawn.")] = "default",
+    device: Annotated[str, typer.Option("--device", help="cpu, cuda, or cuda:N.")] = "cpu",
+    scan_backend: Annotated[str, typer.Option("--scan-backend", help="See posecli doctor.")] = "auto",
+    threads: Annotated[int | None, typer.Option("--threads", min=1, help="CPU threads. Default: all cores.")] = None,
+    overwrite: options.Overwrite = False,
+    as_json: options.Json = False,
+    quiet: options.Quiet = False,
+    offline: options.Offline = False,
+) -> None:
+    """Find people in a video, follow them, and write their poses.
+
+    An interrupted run goes on where it stopped when the same command is given again.
+
+    Example: posecli annotate walk.mp4 --out poses.json --overlay overlay.mp4
+    """
+    for name, value in _PATIENT_THREADS.items():
+        os.environ.setdefault(name, value)
+    from posecli.pipeline.annotate import Outputs
+    from posecli.pipeline.annotate import annotate as run
+
+    outputs = Outputs(
+        poses=out or Path(f"{video.resolve().stem}.poses.json"),
+        coco_results=coco_results,
+        posetrack=posetrack,
+        overlay=overlay,
+        sheet=sheet,
+        overlay_style=style,
+    )
+    settings = _settings(
+        boxes,
+        weights=weights,
+        detector="boxes" if boxes is not None else detector,
+        detector_weights=detector_weights,
+        min_detection_score=min_detection_score,
+        detect_every=detect_every,
+        mode=window_mode,
+        hop=hop,
+        persons=persons,
+        smooth=smooth,
+        start_s=_parse_time(start, "--start"),
+        end_s=_parse_time(end, "--end"),
+        device=device,
+        scan_backend=scan_backend,
+    )
+    _set_threads(threads)
+    with console.progress("annotate") as line:
+        result = run(
+            video,
+            outputs,
+            settings,
+            overwrite=overwrite,
+            command=tuple(["posecli", *sys.argv[1:]]),
+            progress=line.stage,
+        )
+    _report(result, outputs.paths(), as_json=as_json)
+    if result.warnings:
+        raise typer.Exit(EXIT_WARNINGS)
+
+
+def _settings(boxes: Path | None, **values: Any) -> Any:
+    from posecli.formats.boxes import read_boxes
+    from posecli.pipeline.settings import AnnotateSettings
+
+    return AnnotateSettings(boxes=None if boxes is None else read_boxes(boxes), **values)
+
+
+def _set_threads(threads: int | None) -> None:
+    if threads is not None:
+        import torch
+
+        torch.set_num_threads(threads)
+
+
+def _parse_time(text: str | None, option: str) -> float | None:
+    """Seconds from ``12.5``, ``1:02.5`` or ``01:02:03.4``."""
+    if text is None:
+        return None
+    try:
+        parts = [float(part) for part in text.split(":")]
+    except ValueError:
+        parts = []
+    if not 1 <= len(parts) <= 3 or min(parts) < 0:
+        raise ConfigError(f"{option} {text!r} is not a time", hint="give seconds, or HH:MM:SS.mmm")
+    return sum(part * 60.0**power for power, part in enumerate(reversed(parts)))
+
+
+def _report(result: AnnotateResult, paths: list[Path], *, as_json: bool) -> None:
+    for note in result.notes:
+        console.info(note)
+    if result.resumed_at_frame is not None:
+        console.info(f"went on from frame {result.resumed_at_frame} of an interrupted run")
+    for warning in result.warnings:
+        console.warn(warning)
+    annotation = result.annotation
+    counts = {
+        "frames": len(annotation.frames),
+        "people": len(annotation.poses),
+        "poses": sum(len(pose) for pose in annotation.poses),
+    }
+    if as_json:
+        facts = {"outputs": paths, **counts, "warnings": list(result.warnings), "timings_s": dict(result.timings_s)}
+        console.print_json(facts)
+        return
+    console.info(", ".join(f"{count} {name}" for name, count in counts.items()))
+    for path in paths:
+        console.info(f"wrote {path}")

@@ -1,0 +1,77 @@
+"""``posecli train``: weights from a recipe."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from posecli.cli import console, options
+
+if TYPE_CHECKING:
+    from posecli.training.loop import StepReport
+
+_STEPS_BETWEEN_LINES = 100
+
+app = typer.Typer(help="Train weights from a recipe.", no_args_is_help=True)
+
+_Recipe = Annotated[
+    Path, typer.Argument(metavar="RECIPE", help="A recipe, such as posecli/training/recipes/glsmamba-s.toml.")
+]
+_Data = Annotated[Path, typer.Option("--data", help="The folder that the recipe's paths are relative to.")]
+_Run = Annotated[Path, typer.Option("--run", help="Folder for checkpoints; the same command goes on from them.")]
+_Out = Annotated[Path, typer.Option("--out", "-o", help="The weights file to write, ending in .safetensors.")]
+_Device = Annotated[str, typer.Option("--device", help="cpu, cuda, or cuda:N.")]
+_Threads = Annotated[int, typer.Option("--threads", min=1, help="CPU threads.")]
+
+
+class _Log:
+    """A progress line, and a plain line every hundred steps for those who redirect stderr."""
+
+    def __init__(self, line: console.ProgressLine) -> None:
+        self._line = line
+        self._losses: list[float] = []
+
+    def __call__(self, report: StepReport) -> None:
+        self._losses.append(report.loss)
+        self._line(report.step, report.num_steps, {"steps": 1.0 / max(report.seconds, 1e-9)})
+        if report.step % _STEPS_BETWEEN_LINES == 0 or report.step == report.num_steps:
+            mean = sum(self._losses) / len(self._losses)
+            console.info(f"{report.stage} {report.step}/{report.num_steps} loss {mean:.4f}")
+            self._losses.clear()
+
+
+def prepare_threads(threads: int) -> None:
+    """One place that decides how many threads torch and our kernels use."""
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    import torch
+
+    torch.set_num_threads(threads)
+
+
+@app.command("pose")
+def pose(
+    recipe: _Recipe,
+    data: _Data,
+    run: _Run,
+    out: _Out,
+    device: _Device = "cpu",
+    threads: _Threads = 1,
+    overwrite: options.Overwrite = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Train a pose network.
+
+    Example: posecli train pose posecli/training/recipes/glsmamba-s.toml --data DATA --run runs/s --out s.safetensors
+    """
+    from posecli.training.recipe import read_recipe
+
+    content = read_recipe(recipe)
+    prepare_threads(threads)
+    from posecli.training.release import train_pose
+
+    with console.progress("train", unit="frames") as line:
+        sha256 = train_pose(content, data, run, out, device=device, overwrite=overwrite, report=_Log(line))
+    console.info(f"wrote {out} (sha256 {sha256[:12]}...)")

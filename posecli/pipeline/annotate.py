@@ -1,0 +1,301 @@
+"""`annotate`: a video in, an `Annotation` and its files out. The only place where the stages meet."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from time import perf_counter
+from typing import Any, Protocol
+
+from posecli.atomic import check_output
+from posecli.errors import VideoError
+from posecli.formats.coco import write_coco_dataset
+from posecli.formats.coco_results import write_coco_results
+from posecli.formats.posetrack import write_posetrack
+from posecli.formats.run import UsedWeights, run_record, run_report_path, write_run_report
+from posecli.people.detector import Detector, create_detector
+from posecli.people.tracker import Tracker
+from posecli.pipeline.first_pass import FirstPass, StageTimes
+from posecli.pipeline.journal import Journal, journal_path
+from posecli.pipeline.second_pass import collect, finish_poses
+from posecli.pipeline.settings import AnnotateSettings
+from posecli.pose.estimator import PoseEstimator
+from posecli.pose.windows import WindowPlan
+from posecli.records import Annotation, Frame
+from posecli.video.render import render_overlay
+from posecli.video.sheet import contact_sheet
+from posecli.video.source import Source, open_source
+
+
+class Progress(Protocol):
+    """Called while work goes on: stage, frames done, frames in all (if known), work a second by stage."""
+
+    def __call__(self, stage: str, done: int, total: int | None, speeds: Mapping[str, float]) -> None:
+        """See the class."""
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """Files to write; ``None`` is not written. ``poses`` is posecli's own COCO data set, the others are made from the same poses."""
+
+    poses: Path
+    coco_results: Path | None = None
+    posetrack: Path | None = None
+    overlay: Path | None = None
+    sheet: Path | None = None
+    overlay_style: str = "default"
+
+    def paths(self) -> list[Path]:
+        """All files, the poses (and their run report) last: when they are there, everything is."""
+        optional = (self.coco_results, self.posetrack, self.overlay, self.sheet)
+        return [path for path in optional if path is not None] + [run_report_path(self.poses), self.poses]
+
+
+@dataclass(frozen=True)
+class AnnotateResult:
+    """What came out: the poses, what the user should know, seconds by stage, and where an earlier run was continued."""
+
+    annotation: Annotation
+    warnings: tuple[str, ...]
+    timings_s: Mapping[str, float]
+    resumed_at_frame: int | None = None
+    notes: tuple[str, ...] = field(default=())
+
+
+def annotate(
+    video: Path,
+    outputs: Outputs,
+    settings: AnnotateSettings | None = None,
+    *,
+    overwrite: bool = False,
+    command: tuple[str, ...] = (),
+    progress: Progress | None = None,
+) -> AnnotateResult:
+    """Annotate one video.
+
+    An interrupted run leaves a journal beside ``outputs.poses``; the same call goes on from it and ends with the same bytes.
+
+    Args:
+        video: File, or folder of images.
+        outputs: What to write.
+        settings: What decides the result.
+        overwrite: Whether existing files may be replaced.
+        command: For the run report.
+        progress: See `Progress`.
+
+    Returns:
+        The annotation, already written.
+
+    Raises:
+        PoseCliError: One of its kinds, see `posecli.errors`; nothing half-written is left behind.
+    """
+    settings = settings or AnnotateSettings()
+    report = progress or _no_progress
+    with ExitStack() as stack:
+        source = stack.enter_context(open_source(video, start_s=settings.start_s, end_s=settings.end_s))
+        journal_file = journal_path(outputs.poses)
+        if not journal_file.exists():
+            _check_outputs(outputs, set(), overwrite=overwrite)
+        estimator = PoseEstimator.load(settings.weights, device=settings.device, backend=settings.scan_backend)
+        detector = _detector(settings)
+        record = _record(settings, detector, estimator)
+        journal = stack.enter_context(Journal(journal_file, {**record, **_fingerprint(video)}))
+        try:
+            _check_outputs(outputs, journal.written_outputs(), overwrite=overwrite)
+        except BaseException:
+            if journal.resume is None:
+                journal.remove()
+            raise
+        run = _Run(video, source, settings, estimator, detector, journal, report)
+        return run.finish(outputs, record, command)
+
+
+@dataclass
+class _Run:
+    """One call of `annotate` under way."""
+
+    video: Path
+    source: Source
+    settings: AnnotateSettings
+    estimator: PoseEstimator
+    detector: Detector
+    journal: Journal
+    report: Progress
+
+    def finish(self, outputs: Outputs, record: Mapping[str, Any], command: tuple[str, ...]) -> AnnotateResult:
+        """Run all passes and write everything."""
+        start = perf_counter()
+        notes = (
+            ["a journal of another run was set aside: input, settings or weights differ"]
+            if self.journal.is_foreign
+            else []
+        )
+        first_pass = self._first_pass()
+        self._run_first_pass(first_pass)
+        timings = {"pass1": perf_counter() - start, **_stage_seconds(first_pass.times)}
+        self.report("finish", 0, None, {})
+        start = perf_counter()
+        collected = collect(self.journal.chunks(), num_keypoints=self.estimator.config.num_keypoints)
+        if not len(collected.frames):
+            self.journal.remove()
+            raise VideoError(f"{self.video}: no frame could be decoded", hint=_range_hint(self.settings))
+        num_corrupt = int(collected.frames.is_corrupt.sum())
+        # what a resumed run cannot know again (the source's remarks on earlier frames) stays out of the poses file
+        lasting = [f"{num_corrupt} corrupt frames; their poses are interpolated"] if num_corrupt else []
+        warnings = [*self.source.warnings, *lasting]
+        poses, facts = finish_poses(collected, first_pass.tracker.finish(), self.settings)
+        annotation = Annotation(
+            video=self.source.info,
+            frames=collected.frames,
+            poses=poses,
+            run={**record, **facts, "warnings": lasting},
+            first_frame_index=collected.first_frame,
+        )
+        timings["pass2"] = perf_counter() - start
+        self._write(outputs, annotation, timings, command)
+        resume = self.journal.resume
+        self.journal.remove()
+        resumed_at = None if resume is None else resume.next_chunk * self._plan().hop
+        return AnnotateResult(annotation, tuple(warnings), timings, resumed_at, tuple(notes))
+
+    def _plan(self) -> WindowPlan:
+        num_frames = self.estimator.config.num_frames
+        default_hop = 1 if self.settings.mode == "key" else num_frames
+        return WindowPlan(num_frames, self.settings.hop or default_hop, self.settings.mode)
+
+    def _first_pass(self) -> FirstPass:
+        plan = self._plan()
+        detect_every = self.settings.detect_every or self.estimator.config.num_frames
+        return FirstPass(
+            detector=self.detector,
+            tracker=Tracker(self.settings.tracker),
+            estimator=self.estimator,
+            plan=plan,
+            first_frame=0,
+            detect_every_chunks=max(1, round(detect_every / plan.hop)),
+        )
+
+    def _run_first_pass(self, first_pass: FirstPass) -> None:
+        resume = self.journal.resume
+        if resume is None:
+            frames, start_chunk = self.source.frames(), 0
+            head = next(frames, None)
+            if head is None:
+                return
+            first_pass.first_frame = head.index
+            frames = itertools.chain([head], frames)
+        else:
+            start_chunk = resume.next_chunk
+            first_pass.load_state(resume.state)
+            frames = self._frames_from(first_pass.needed_frame(start_chunk), resume.state["needed_time_s"])
+        total = self._total()
+
+        def progress(done: int, times: StageTimes) -> None:
+            self.report("annotate", done, total, times.speeds())
+
+        first_pass.run(frames, self.journal, start_chunk=start_chunk, progress=progress)
+
+    def _frames_from(self, index: int, time_s: float | None) -> Iterator[Frame]:
+        """Frames from ``index`` on, without decoding all that came before; nothing where the video had ended."""
+        if time_s is None:
+            return
+        with open_source(self.video, start_s=time_s, end_s=self.settings.end_s) as source:
+            yield from (frame for frame in source.frames() if frame.index >= index)
+
+    def _total(self) -> int | None:
+        info, settings = self.source.info, self.settings
+        if info.num_frames_from_header is None or (settings.start_s is None and settings.end_s is None):
+            return info.num_frames_from_header
+        if info.fps is None or info.duration_s is None:
+            return None
+        end_s = min(info.duration_s, settings.end_s or info.duration_s)
+        return max(0, round((end_s - (settings.start_s or 0.0)) * float(info.fps)))
+
+    def _write(
+        self, outputs: Outputs, annotation: Annotation, timings: dict[str, float], command: tuple[str, ...]
+    ) -> None:
+        """Write all files; those of an interrupted run of the same journal are replaced."""
+        start = perf_counter()
+        total = len(annotation.frames)
+        writers: list[tuple[Path | None, Callable[[Path], object]]] = [
+            (outputs.coco_results, lambda path: write_coco_results(annotation, path, overwrite=True)),
+            (outputs.posetrack, lambda path: write_posetrack(annotation, path, overwrite=True)),
+            (
+                outputs.overlay,
+                lambda path: render_overlay(
+                    annotation,
+                    path,
+                    style=outputs.overlay_style,
+                    overwrite=True,
+                    progress=lambda done: self.report("overlay", done, total, {}),
+                ),
+            ),
+            (outputs.sheet, lambda path: contact_sheet(annotation, path, overwrite=True)),
+        ]
+        for path, write in writers:
+            if path is not None:
+                write(path)
+                self.journal.note_output(path)
+        timings["write"] = perf_counter() - start
+        counts = {
+            "frames": total,
+            "tracks": len(annotation.poses),
+            "poses": sum(len(pose) for pose in annotation.poses),
+        }
+        report_path = run_report_path(outputs.poses)
+        write_run_report(report_path, annotation.run, command=command, timings_s=timings, counts=counts, overwrite=True)
+        self.journal.note_output(report_path)
+        write_coco_dataset(annotation, outputs.poses, overwrite=True)
+
+
+def _check_outputs(outputs: Outputs, own: set[str], *, overwrite: bool) -> None:
+    for path in outputs.paths():
+        check_output(path, overwrite=overwrite or path.name in own)
+
+
+def _detector(settings: AnnotateSettings) -> Detector:
+    return create_detector(
+        settings.detector,
+        device=settings.device,
+        min_score=settings.min_detection_score,
+        boxes=settings.boxes,
+        weights=settings.detector_weights,
+    )
+
+
+def _record(settings: AnnotateSettings, detector: Detector, estimator: PoseEstimator) -> dict[str, Any]:
+    weights = [UsedWeights("pose", estimator.name, estimator.sha256)]
+    sha256 = getattr(detector, "sha256", None)
+    if sha256:
+        weights.append(UsedWeights("detector", detector.name, sha256))
+    return run_record(
+        settings=settings.to_json(),
+        weights=weights,
+        backend={"device": str(estimator.device), "scan": estimator.backend, "detector": detector.name},
+    )
+
+
+def _fingerprint(video: Path) -> dict[str, Any]:
+    """What tells this input from another, or from a changed one, without reading it all."""
+    files = sorted(video.iterdir()) if video.is_dir() else [video]
+    return {"input": [[file.name, file.stat().st_size, file.stat().st_mtime_ns] for file in files]}
+
+
+def _stage_seconds(times: StageTimes) -> dict[str, float]:
+    return {"decode": times.decode, "detect": times.detect, "pose": times.pose}
+
+
+def _range_hint(settings: AnnotateSettings) -> str | None:
+    if settings.start_s is None and settings.end_s is None:
+        return None
+    return "the video may end before --start"
+
+
+def _no_progress(stage: str, done: int, total: int | None, speeds: Mapping[str, float]) -> None:
+    """Nobody is watching."""
+
+
+__all__ = ["AnnotateResult", "Outputs", "Progress", "annotate"]

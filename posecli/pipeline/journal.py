@@ -1,0 +1,143 @@
+"""The journal: what pass 1 has found so far, on disk, so that a killed run loses nothing and memory stays flat.
+
+A text file of lines ``CRC32 JSON``. The first line names the run (input, settings, weights); each further one holds a chunk of
+frames and the poses that became final with it; every now and then one holds the state to go on from. A torn last line fails its
+checksum and is dropped. Pass 2 always reads the journal, in an uninterrupted run too, so both end with the same bytes.
+"""
+
+from __future__ import annotations
+
+import os
+import zlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, BinaryIO
+
+import orjson
+
+from posecli.errors import OutputError
+
+_OPTIONS = orjson.OPT_SERIALIZE_NUMPY
+
+
+def journal_path(output: Path) -> Path:
+    """Where the journal of an output file lies."""
+    return output.with_name(f".{output.name}.journal")
+
+
+@dataclass(frozen=True, slots=True)
+class Resume:
+    """Where to go on: the next chunk, and the state written with the one before."""
+
+    next_chunk: int
+    state: Mapping[str, Any]
+
+
+class Journal:
+    """Append-only record of a run.
+
+    Args:
+        path: The file; created, continued, or started afresh when it belongs to another run.
+        run: What identifies the run; JSON.
+
+    Raises:
+        OutputError: The file cannot be written.
+    """
+
+    def __init__(self, path: Path, run: Mapping[str, Any]) -> None:
+        self.path = path
+        self._header = {"run": orjson.loads(orjson.dumps(run, option=_OPTIONS))}
+        self.is_foreign = False
+        self.resume: Resume | None = None
+        end = self._find_end() if path.exists() else 0
+        try:
+            self._stream: BinaryIO = path.open("r+b" if end else "wb")
+            self._stream.truncate(end)
+            self._stream.seek(end)
+        except OSError as error:
+            raise OutputError(f"{path}: cannot be written: {error.strerror}") from error
+        if not end:
+            self._append(self._header)
+
+    def __enter__(self) -> Journal:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def write_chunk(self, chunk: int, content: Mapping[str, Any], *, state: Mapping[str, Any] | None) -> None:
+        """Append what chunk number ``chunk`` brought; ``state`` makes it a place to go on from after it."""
+        record: dict[str, Any] = {"chunk": chunk, **content}
+        if state is not None:
+            record["state"] = dict(state)
+        self._append(record)
+
+    def note_output(self, path: Path) -> None:
+        """Remember that this run has written ``path``: a resumed run may replace it."""
+        self._append({"wrote": path.name})
+        self._stream.flush()
+
+    def chunks(self) -> Iterator[dict[str, Any]]:
+        """All chunks, in order."""
+        self._stream.flush()
+        for record, _ in _records(self.path):
+            if "chunk" in record:
+                yield record
+
+    def written_outputs(self) -> set[str]:
+        """Names of the files this run has written before it was interrupted."""
+        self._stream.flush()
+        return {record["wrote"] for record, _ in _records(self.path) if "wrote" in record}
+
+    def close(self) -> None:
+        """Flush and close; the file stays."""
+        if not self._stream.closed:
+            self._stream.flush()
+            os.fsync(self._stream.fileno())
+            self._stream.close()
+
+    def remove(self) -> None:
+        """The run is complete: the journal is not needed any more."""
+        self._stream.close()
+        self.path.unlink(missing_ok=True)
+
+    def _append(self, record: Mapping[str, Any]) -> None:
+        body = orjson.dumps(record, option=_OPTIONS)
+        try:
+            self._stream.write(b"%08x %s\n" % (zlib.crc32(body), body))
+            if "state" in record:
+                self._stream.flush()
+        except OSError as error:
+            raise OutputError(f"{self.path}: cannot be written: {error.strerror}", hint="free some space") from error
+
+    def _find_end(self) -> int:
+        """Bytes to keep: up to the last record one can go on from, all of it when pass 1 is complete."""
+        end = 0
+        for position, (record, record_end) in enumerate(_records(self.path)):
+            if position == 0:
+                if record != self._header:
+                    self.is_foreign = True
+                    return 0
+                end = record_end
+            elif "state" in record:
+                end = record_end
+                self.resume = Resume(record["chunk"] + 1, record["state"])
+            elif "wrote" in record:
+                end = record_end
+        return end
+
+
+def _records(path: Path) -> Iterator[tuple[dict[str, Any], int]]:
+    """Intact records from the start, with the offset after each; stops at the first torn one."""
+    end = 0
+    with path.open("rb") as stream:
+        for line in stream:
+            checksum, _, body = line.rstrip(b"\n").partition(b" ")
+            if not line.endswith(b"\n") or checksum != b"%08x" % zlib.crc32(body):
+                return
+            end += len(line)
+            yield orjson.loads(body), end

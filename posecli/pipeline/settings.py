@@ -1,0 +1,74 @@
+"""What decides the result of annotating a video."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal, get_args
+
+from posecli.errors import ConfigError
+from posecli.people.tracker_config import TrackerConfig
+from posecli.people.tracks import StitchConfig
+from posecli.pose.smoothing import SmoothingConfig
+from posecli.pose.windows import WindowMode
+from posecli.records import Detections
+
+Persons = Literal["all", "largest", "longest"]
+
+
+@dataclass(frozen=True)
+class AnnotateSettings:
+    """Every setting of `posecli.pipeline.annotate`; all of it goes into the run record.
+
+    Attributes:
+        weights: Pose weights, a name or a file.
+        detector: ``embedded``, ``yolo``, ``boxes`` or ``full-frame``.
+        detector_weights: Name or file; ``None``: the detector's own.
+        boxes: Frame index to people, for the detector ``boxes``.
+        min_detection_score: ``None``: the detector's own.
+        detect_every: Frames between two looks of the detector, rounded to whole windows; ``None``: every window.
+        mode: See `posecli.pose.windows`.
+        hop: Frames between two windows; ``None``: as many as a window holds (``clip``), 1 (``key``).
+        persons: Whom to keep: everybody, the largest person, or whoever is seen longest.
+        smooth: Whether the keypoints are smoothed (the raw ones are kept either way).
+        start_s: First second to annotate.
+        end_s: Where to stop.
+        device: ``cpu``, ``cuda`` or ``cuda:N``.
+        scan_backend: See `posecli.ssm.multi_scan`.
+    """
+
+    weights: str = "glsmamba-s"
+    detector: str = "embedded"
+    detector_weights: str | None = None
+    boxes: Mapping[int, Detections] | None = None
+    min_detection_score: float | None = None
+    detect_every: int | None = None
+    mode: WindowMode = "clip"
+    hop: int | None = None
+    persons: Persons = "all"
+    smooth: bool = True
+    start_s: float | None = None
+    end_s: float | None = None
+    device: str = "cpu"
+    scan_backend: str = "auto"
+    tracker: TrackerConfig = field(default_factory=TrackerConfig)
+    stitch: StitchConfig = field(default_factory=StitchConfig)
+    smoothing: SmoothingConfig = field(default_factory=SmoothingConfig)
+
+    def __post_init__(self) -> None:
+        if self.persons not in get_args(Persons):
+            raise ConfigError(f"persons {self.persons!r} is not one of {', '.join(get_args(Persons))}")
+        if self.mode not in get_args(WindowMode):
+            raise ConfigError(f"window mode {self.mode!r} is not one of {', '.join(get_args(WindowMode))}")
+        if self.detect_every is not None and self.detect_every < 1:
+            raise ConfigError(f"detect-every is {self.detect_every}, it must be at least 1")
+        if self.start_s is not None and self.start_s < 0:
+            raise ConfigError(f"start is {self.start_s} s, it must not be negative")
+        if self.start_s is not None and self.end_s is not None and self.end_s <= self.start_s:
+            raise ConfigError(f"end {self.end_s} s does not lie after start {self.start_s} s")
+
+    def to_json(self) -> dict[str, Any]:
+        """For the run record: everything but the boxes themselves."""
+        content = asdict(self)
+        content["boxes"] = None if self.boxes is None else len(self.boxes)
+        return content

@@ -1,0 +1,86 @@
+"""Keypoints to heatmaps and back (PAPERS: Gaussian targets with peak 1; arg-max decoding with a sub-cell refinement).
+
+Legend: N crops, K keypoints, h and w heatmap cells. Cell (i, j) of a map with ``stride`` s lies over crop pixels whose centre is
+((j + 0.5) s - 0.5, (i + 0.5) s - 0.5): the same pixel-centre convention as everywhere, so encode and decode are inverses.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from posecli.records import FloatArray
+
+Refinement = Literal["quarter", "parabola"]
+
+
+def crop_to_cell(points: FloatArray, stride: int) -> FloatArray:
+    """(..., 2) crop px -> (..., 2) heatmap cells."""
+    return np.asarray((points + 0.5) / stride - 0.5, np.float32)
+
+
+def cell_to_crop(points: FloatArray, stride: int) -> FloatArray:
+    """(..., 2) heatmap cells -> (..., 2) crop px; the inverse of `crop_to_cell`."""
+    return np.asarray((points + 0.5) * stride - 0.5, np.float32)
+
+
+def encode(cells: Tensor, size_hw: tuple[int, int], sigma: float) -> Tensor:
+    """Gaussian target maps with peak 1 at the exact (unrounded) position.
+
+    Args:
+        cells: (..., K, 2) positions (x, y) in cells; NaN or far outside gives a map of zeros.
+        size_hw: Cells.
+        sigma: Standard deviation in cells.
+
+    Returns:
+        (..., K, h, w) float32.
+    """
+    height, width = size_hw
+    ys = torch.arange(height, dtype=torch.float32)
+    xs = torch.arange(width, dtype=torch.float32)
+    far = torch.nan_to_num(cells, nan=-1e4)
+    scale = -0.5 / sigma**2
+    along_y = torch.exp(scale * (ys - far[..., 1:2]) ** 2)
+    along_x = torch.exp(scale * (xs - far[..., 0:1]) ** 2)
+    return along_y[..., :, None] * along_x[..., None, :]
+
+
+def decode(heatmaps: Tensor, *, refinement: Refinement = "parabola") -> tuple[FloatArray, FloatArray]:
+    """Positions and scores of the peaks.
+
+    Args:
+        heatmaps: (N, K, h, w).
+        refinement: ``quarter`` shifts by a quarter cell towards the larger neighbour (the paper's family); ``parabola`` fits a
+            parabola through the logarithms of the peak and its two neighbours on each axis, exact for a Gaussian.
+
+    Returns:
+        (N, K, 2) cells (x, y) and (N, K) peak values clamped to [0, 1].
+    """
+    num, num_keypoints, height, width = heatmaps.shape
+    flat = heatmaps.reshape(num, num_keypoints, -1).float()
+    peaks, index = flat.max(dim=-1)
+    y, x = index // width, index % width
+    offset_x = _offset(flat, index, x, width, 1, peaks, refinement)
+    offset_y = _offset(flat, index, y, height, width, peaks, refinement)
+    cells = torch.stack([x + offset_x, y + offset_y], dim=-1)
+    return cells.cpu().numpy().astype(np.float32), peaks.clamp(0.0, 1.0).cpu().numpy().astype(np.float32)
+
+
+def _offset(
+    flat: Tensor, index: Tensor, position: Tensor, size: int, step: int, peaks: Tensor, refinement: Refinement
+) -> Tensor:
+    """Sub-cell shift along one axis, 0 at the border and where the peak is not positive."""
+    inside = (position > 0) & (position < size - 1)
+    before = flat.gather(-1, (index - step).clamp(min=0)[..., None])[..., 0]
+    after = flat.gather(-1, (index + step).clamp(max=flat.shape[-1] - 1)[..., None])[..., 0]
+    if refinement == "quarter":
+        shift = 0.25 * torch.sign(after - before)
+    else:
+        floor = 1e-4
+        left, mid, right = (torch.log(v.clamp(min=floor)) for v in (before, peaks, after))
+        curvature = (left + right - 2 * mid).clamp(max=-1e-3)
+        shift = (0.5 * (left - right) / curvature).clamp(-0.5, 0.5)
+    return torch.where(inside & (peaks > 0), shift, torch.zeros_like(shift))

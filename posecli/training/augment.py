@@ -1,0 +1,159 @@
+"""Windows of moving crops made from stills: the same random change over a window, small camera motion between its frames.
+
+Legend: T frames, K keypoints. Crop sizes are (height, width) px.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from posecli.geometry import CropTransform, affine_apply
+from posecli.records import FloatArray, ImageArray
+from posecli.skeletons import POSECLI19
+from posecli.training.recipe import AugmentConfig
+from posecli.training.stills import Still
+
+_ENLARGE = 1.25
+_UPPER = [i for i, n in enumerate(POSECLI19.keypoint_names) if not n.endswith(("hip", "knee", "ankle"))]
+_LOWER = [i for i, n in enumerate(POSECLI19.keypoint_names) if n.endswith(("hip", "knee", "ankle"))]
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """``images`` (T, H, W, 3) uint8 RGB, ``keypoints`` (T, K, 2) crop px (NaN unlabelled), ``is_labelled`` (K,)."""
+
+    images: ImageArray
+    keypoints: FloatArray
+    is_labelled: NDArray[np.bool_]
+
+
+def make_window(
+    still: Still, config: AugmentConfig, *, num_frames: int, crop_hw: tuple[int, int], rng: np.random.Generator
+) -> Window:
+    """One augmented window.
+
+    Args:
+        still: A person.
+        config: Strengths.
+        num_frames: T.
+        crop_hw: Size of the crops, px.
+        rng: All randomness comes from here.
+
+    Returns:
+        The window; points that fall outside the crop keep their (outside) coordinates.
+    """
+    height, width = crop_hw
+    base = _base_matrix(still, config, crop_hw, rng)
+    is_flipped = rng.random() < config.flip
+    images = np.empty((num_frames, height, width, 3), np.uint8)
+    keypoints = np.empty((num_frames, len(POSECLI19), 2), np.float32)
+    border = int(rng.integers(0, 256))
+    for t, drift in enumerate(_drift(config, crop_hw, num_frames, rng)):
+        matrix = _compose(drift, base)
+        if is_flipped:
+            matrix = _compose(np.array([[-1.0, 0.0, width - 1.0], [0.0, 1.0, 0.0]]), matrix)
+        images[t] = cv2.warpAffine(
+            still.image, matrix, (width, height), flags=cv2.INTER_LINEAR, borderValue=(border, border, border)
+        )
+        keypoints[t] = affine_apply(matrix, still.keypoints)
+    is_labelled = still.is_labelled
+    if is_flipped:
+        keypoints, is_labelled = keypoints[:, POSECLI19.flip_indices], is_labelled[POSECLI19.flip_indices]
+    return Window(_degrade(images, config, rng), keypoints, is_labelled)
+
+
+def _base_matrix(
+    still: Still, config: AugmentConfig, crop_hw: tuple[int, int], rng: np.random.Generator
+) -> NDArray[np.float64]:
+    box, enlarge = still.box, _ENLARGE
+    if rng.random() < config.half_body:
+        part = _UPPER if rng.random() < 0.6 else _LOWER
+        points = still.keypoints[part][still.is_labelled[part]]
+        if len(points) >= 4:
+            box, enlarge = np.concatenate([points.min(axis=0), points.max(axis=0)]), 1.5
+    sides = np.maximum(box[2:] - box[:2], 4.0)
+    box = box + np.tile(np.clip(rng.normal(0.0, config.shift, 2), -0.15, 0.15) * sides.max(), 2)
+    scale = float(np.clip(rng.normal(1.0, config.scale), 0.6, 1.5))
+    rotation = 0.0
+    if rng.random() < config.any_rotation:
+        rotation = float(rng.uniform(-180.0, 180.0))
+    elif rng.random() < config.rotation_probability:
+        limit = 2 * config.rotation_deg
+        rotation = float(np.clip(rng.normal(0.0, config.rotation_deg), -limit, limit))
+    height, width = crop_hw
+    return CropTransform.from_box(box, (width, height), enlarge=enlarge / scale, rotation_deg=rotation).matrix
+
+
+def _drift(
+    config: AugmentConfig, crop_hw: tuple[int, int], num_frames: int, rng: np.random.Generator
+) -> list[NDArray[np.float64]]:
+    """(2, 3) matrices, the middle frame's near identity: constant velocity, spin and zoom plus a little shake."""
+    size = np.array(crop_hw[::-1], np.float64)
+    velocity = rng.normal(0.0, config.drift, 2) * size.max()
+    spin, zoom = rng.normal(0.0, config.drift * 40.0), rng.normal(0.0, config.drift * 0.5)
+    matrices = []
+    for t in range(num_frames):
+        step = t - (num_frames - 1) / 2
+        if num_frames == 1:
+            matrices.append(np.eye(2, 3))
+            continue
+        centre = (size - 1) / 2
+        matrix = np.asarray(
+            cv2.getRotationMatrix2D((centre[0], centre[1]), spin * step, float(np.exp(zoom * step))), np.float64
+        )
+        matrix[:, 2] += velocity * step + rng.normal(0.0, config.drift * 0.1, 2) * size.max()
+        matrices.append(matrix)
+    return matrices
+
+
+def _compose(outer: NDArray[np.float64], inner: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.asarray((np.vstack([outer, [0, 0, 1]]) @ np.vstack([inner, [0, 0, 1]]))[:2])
+
+
+def _degrade(images: ImageArray, config: AugmentConfig, rng: np.random.Generator) -> ImageArray:
+    """Light, colour, blur, cover; the same for all frames of a window."""
+    table = colour_table(config.colour, rng)
+    images = table[images, np.arange(3)]
+    if rng.random() < config.greyscale:
+        images = np.repeat(images.mean(axis=-1, keepdims=True).astype(np.uint8), 3, axis=-1)
+    if rng.random() < config.blur:
+        kernel = blur_kernel(images.shape[1], rng)
+        for image in images:
+            image[:] = cv2.filter2D(image, -1, kernel)
+    if rng.random() < config.cutout:
+        height, width = images.shape[1:3]
+        part_h, part_w = (int(side * rng.uniform(0.1, 0.35)) for side in (height, width))
+        top, left = int(rng.integers(0, height - part_h)), int(rng.integers(0, width - part_w))
+        images[:, top : top + part_h, left : left + part_w] = rng.integers(0, 256, 3)
+    return images
+
+
+def colour_table(strength: float, rng: np.random.Generator) -> ImageArray:
+    """(256, 3) look-up table: gamma, then a gain and a bias per channel around common ones."""
+    levels = np.linspace(0.0, 1.0, 256)[:, None] ** np.exp(rng.normal(0.0, strength))
+    gain = np.exp(rng.normal(0.0, strength) + rng.normal(0.0, strength * 0.3, 3))
+    bias = rng.normal(0.0, strength * 0.3) + rng.normal(0.0, strength * 0.1, 3)
+    return np.clip((levels * gain + bias) * 255.0, 0, 255).astype(np.uint8)
+
+
+def blur_kernel(height: int, rng: np.random.Generator) -> NDArray[np.float32]:
+    """Gaussian blur or a straight motion streak, up to a few per cent of the crop."""
+    size = 2 * int(rng.integers(1, max(2, height // 48) + 1)) + 1
+    if rng.random() < 0.5:
+        profile = cv2.getGaussianKernel(size, -1)
+        return np.asarray(profile @ profile.T, np.float32)
+    kernel = np.zeros((size, size), np.float32)
+    angle = rng.uniform(0.0, np.pi)
+    reach = (size - 1) / 2
+    end = np.array([np.cos(angle), np.sin(angle)]) * reach
+    cv2.line(
+        kernel,
+        (round(reach - end[0]), round(reach - end[1])),
+        (round(reach + end[0]), round(reach + end[1])),
+        1.0,
+    )
+    return kernel / kernel.sum()

@@ -1,0 +1,209 @@
+"""The training loop: stages of constant shape, averaged weights, resumable to the step.
+
+Every batch is drawn from a generator seeded by (recipe seed, stage, step), so a resumed run sees exactly the batches that an
+uninterrupted one would have seen, and no generator state has to be stored.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from posecli.atomic import atomic_path
+from posecli.encoder import place
+from posecli.errors import ConfigError, PoseCliError
+from posecli.pose.config import PoseConfig, get_pose_config
+from posecli.pose.heatmaps import crop_to_cell
+from posecli.training.augment import Window, make_window
+from posecli.training.losses import heatmap_loss
+from posecli.training.models import build_model, carry_over
+from posecli.training.recipe import Recipe, StageConfig
+from posecli.training.schedule import follow, learning_rate
+from posecli.training.stills import Still
+
+_STRIDE = 4
+
+
+@dataclass(frozen=True, slots=True)
+class StepReport:
+    """One line of the training log."""
+
+    stage: str
+    step: int
+    num_steps: int
+    loss: float
+    learning_rate: float
+    seconds: float
+
+
+class Trainer:
+    """Runs a recipe.
+
+    Args:
+        recipe: What to train.
+        sets: The people of each of the recipe's sets, in its order.
+        folder: Checkpoints and the log go here; an existing checkpoint of the same recipe is continued.
+        checkpoint_every: Steps between checkpoints.
+        device: Where the network lives.
+    """
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        sets: Sequence[Sequence[Still]],
+        folder: Path,
+        *,
+        checkpoint_every: int = 500,
+        device: str = "cpu",
+    ) -> None:
+        self.recipe, self.sets, self.folder = recipe, sets, folder
+        self.config: PoseConfig = get_pose_config(recipe.network)
+        self.checkpoint_every = checkpoint_every
+        self.device = torch.device(device)
+        self.stage_index, self.step = 0, 0
+        self._fingerprint = json.dumps(asdict(recipe), sort_keys=True)
+        folder.mkdir(parents=True, exist_ok=True)
+        self._start_stage(previous=None)
+        if self.checkpoint_path.exists():
+            self._resume()
+
+    @property
+    def checkpoint_path(self) -> Path:
+        """Where the state for resuming is kept."""
+        return self.folder / "checkpoint.pt"
+
+    @property
+    def stage(self) -> StageConfig:
+        """The stage that runs now."""
+        return self.recipe.stages[self.stage_index]
+
+    def run(self, report: Callable[[StepReport], None]) -> dict[str, Tensor]:
+        """Train to the end.
+
+        Args:
+            report: Called after every step.
+
+        Returns:
+            The averaged weights of the network, ready for release.
+
+        Raises:
+            PoseCliError: The loss stopped being a number.
+        """
+        while True:
+            while self.step < self.stage.steps:
+                report(self._train_step())
+                if self.step % self.checkpoint_every == 0:
+                    self._save()
+            if self.stage_index + 1 == len(self.recipe.stages):
+                self._save()
+                return {k.removeprefix("network."): v.clone() for k, v in self.averaged.items()}
+            self.stage_index, self.step = self.stage_index + 1, 0
+            self._start_stage(previous=self.averaged)
+            self._save()
+
+    def _start_stage(self, previous: dict[str, Tensor] | None) -> None:
+        torch.manual_seed(self.recipe.seed)
+        self.model = build_model(self.config, self.stage)
+        place(self.model, self.device)
+        if previous is not None:
+            carry_over(previous, self.model)
+        self.model.train()
+        self.averaged = {k: v.detach().clone() for k, v in self.model.state_dict().items()}
+        self.optimiser = torch.optim.AdamW(_parameter_groups(self.model, self.stage), lr=self.stage.learning_rate)
+
+    def _train_step(self) -> StepReport:
+        start = time.perf_counter()
+        stage = self.stage
+        rate = learning_rate(stage, self.step)
+        for group in self.optimiser.param_groups:
+            group["lr"] = rate * group["factor"]
+        images, cells, is_labelled = self._batch()
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=stage.precision == "bf16"):
+            heatmaps = self.model(images)
+        loss = heatmap_loss(heatmaps, cells, is_labelled, sigma=self.recipe.sigma)
+        value = float(loss.detach())
+        if not math.isfinite(value):
+            raise PoseCliError(
+                f"{stage.name}: the loss is {value} at step {self.step}",
+                hint="lower learning_rate; the last checkpoint is good",
+            )
+        self.optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.gradient_clip)
+        self.optimiser.step()
+        self.step += 1
+        self._average()
+        return StepReport(stage.name, self.step, stage.steps, value, rate, time.perf_counter() - start)
+
+    def _batch(self) -> tuple[Tensor, Tensor, Tensor]:
+        """(B, T, 3, H, W) uint8, (B, T, K, 2) cells, (B, K)."""
+        rng = np.random.default_rng((self.recipe.seed, self.stage_index, self.step))
+        windows = [self._draw(rng) for _ in range(self.stage.batch_size)]
+        images = torch.from_numpy(np.stack([w.images for w in windows])).permute(0, 1, 4, 2, 3)
+        cells = torch.from_numpy(np.stack([crop_to_cell(w.keypoints, _STRIDE) for w in windows]))
+        is_labelled = torch.from_numpy(np.stack([w.is_labelled for w in windows]))
+        return images.to(self.device), cells.to(self.device), is_labelled.to(self.device)
+
+    def _draw(self, rng: np.random.Generator) -> Window:
+        shares = np.array([data.share for data in self.recipe.data])
+        people = self.sets[int(rng.choice(len(shares), p=shares / shares.sum()))]
+        still = people[int(rng.integers(len(people)))]
+        stage = self.stage
+        return make_window(still, self.recipe.augment, num_frames=stage.num_frames, crop_hw=stage.crop_hw, rng=rng)
+
+    def _average(self) -> None:
+        """Exponential average; its memory grows with the step so that the random start is forgotten."""
+        follow(self.averaged, self.model, decay=self.recipe.ema_decay, step=self.step)
+
+    def _save(self) -> None:
+        state: dict[str, Any] = {
+            "recipe": self._fingerprint,
+            "stage_index": self.stage_index,
+            "step": self.step,
+            "model": self.model.state_dict(),
+            "averaged": self.averaged,
+            "optimiser": self.optimiser.state_dict(),
+        }
+        with atomic_path(self.checkpoint_path, overwrite=True) as temporary:
+            torch.save(state, temporary)
+
+    def _resume(self) -> None:
+        state = torch.load(self.checkpoint_path, map_location=self.device, weights_only=True)
+        if state["recipe"] != self._fingerprint:
+            raise ConfigError(
+                f"{self.checkpoint_path}: belongs to another recipe",
+                hint="choose another folder, or remove the checkpoint",
+            )
+        self.stage_index, self.step = state["stage_index"], state["step"]
+        self._start_stage(previous=None)
+        self.model.load_state_dict(state["model"])
+        self.averaged = state["averaged"]
+        self.optimiser.load_state_dict(state["optimiser"])
+
+
+def _parameter_groups(model: nn.Module, stage: StageConfig) -> list[dict[str, Any]]:
+    """No weight decay on biases, norms and the scan's own parameters; the encoder's rate scaled."""
+    groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
+    for name, parameter in model.named_parameters():
+        if not parameter.requires_grad:
+            continue
+        is_encoder = stage.part == "network" and ".encoder." in f".{name}"
+        has_decay = parameter.ndim > 1 and not getattr(parameter, "no_weight_decay", False)
+        groups.setdefault((is_encoder, has_decay), []).append(parameter)
+    return [
+        {
+            "params": parameters,
+            "factor": stage.encoder_rate if is_encoder else 1.0,
+            "weight_decay": stage.weight_decay if has_decay else 0.0,
+        }
+        for (is_encoder, has_decay), parameters in groups.items()
+    ]

@@ -1,0 +1,58 @@
+"""What a stage trains: the encoder under a throw-away head, or the whole network. Both map (B, T, 3, H, W) to (B, T, K, H/4, W/4)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from posecli.encoder import CompactEncoder, normalise_images
+from posecli.errors import ConfigError
+from posecli.pose.config import PoseConfig, ViTPoseConfig
+from posecli.pose.network import PoseNetwork
+from posecli.training.recipe import StageConfig
+
+
+class EncoderPretraining(nn.Module):
+    """The encoder and a linear head, frame by frame: a cheap start before the scans are added."""
+
+    def __init__(self, config: PoseConfig) -> None:
+        super().__init__()
+        if isinstance(config.encoder, ViTPoseConfig):
+            raise ConfigError("part 'encoder' pretrains the compact encoder; ViTPose comes pretrained")
+        self.encoder = CompactEncoder(config.encoder)
+        self.head = nn.Conv2d(config.encoder.out_channels, config.num_keypoints, 1)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(B, T, 3, H, W) uint8 -> (B, T, K, H/4, W/4)."""
+        heatmaps = self.head(self.encoder(normalise_images(images.flatten(0, 1))))
+        return torch.unflatten(heatmaps, 0, images.shape[:2])
+
+
+class NetworkTraining(nn.Module):
+    """The whole network, all frames supervised."""
+
+    def __init__(self, config: PoseConfig) -> None:
+        super().__init__()
+        self.network = PoseNetwork(config)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(B, T, 3, H, W) uint8 -> (B, T, K, H/4, W/4)."""
+        normalised = normalise_images(images.flatten(0, 1))
+        output: Tensor = self.network(torch.unflatten(normalised, 0, images.shape[:2]))
+        return output
+
+
+def build_model(config: PoseConfig, stage: StageConfig) -> nn.Module:
+    """The module a stage trains, freshly initialised."""
+    return EncoderPretraining(config) if stage.part == "encoder" else NetworkTraining(config)
+
+
+def carry_over(previous: dict[str, Tensor], model: nn.Module) -> None:
+    """Start a stage from the averaged weights of the one before: the encoder always, the rest when the part is the same."""
+    own = model.state_dict()
+    prefix = "network." if isinstance(model, NetworkTraining) else ""
+    for name, value in previous.items():
+        target = name if name in own else prefix + name
+        if target in own and own[target].shape == value.shape:
+            own[target] = value
+    model.load_state_dict(own)

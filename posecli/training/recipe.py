@@ -1,0 +1,221 @@
+"""A recipe: everything that decides what weights come out of a training run, in one TOML file.
+
+Unknown keys are errors, so a typo never trains silently with a default.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, is_dataclass
+from pathlib import Path
+from types import UnionType
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+
+from posecli.errors import ConfigError
+
+Part = Literal["encoder", "network"]
+Precision = Literal["fp32", "bf16"]
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """One COCO-style set of stills.
+
+    Attributes:
+        annotations: JSON, relative to the data folder given on the command line.
+        images: Folder of its pictures, likewise.
+        share: Part of every batch drawn from this set (normalised over the sets).
+        holdout_modulo: Images whose id is divisible by it are kept out (0: none), so that they can be evaluated on.
+        min_keypoints: People with fewer labelled points are left out.
+    """
+
+    annotations: str
+    images: str
+    share: float = 1.0
+    holdout_modulo: int = 0
+    min_keypoints: int = 4
+
+
+@dataclass(frozen=True)
+class AugmentConfig:
+    """Random changes; each is drawn once per window, so that all its frames agree, except the small motion between frames.
+
+    Attributes:
+        flip: Probability of a mirrored window.
+        rotation_deg: Standard deviation of the rotation, clipped at twice that.
+        rotation_probability: Probability of any rotation.
+        any_rotation: Probability of a rotation drawn from the whole circle instead (people upside down).
+        scale: Standard deviation of the relative scale, clipped to 0.6..1.5.
+        shift: Standard deviation of the crop's shift, in box sides.
+        half_body: Probability of a crop around the upper or lower body alone.
+        drift: Motion of the camera per frame, standard deviation in crop sides (rotation and zoom in proportion).
+        colour: Strength of gain, bias, gamma and channel changes.
+        blur: Probability of Gaussian or motion blur.
+        cutout: Probability of a covered rectangle.
+        greyscale: Probability of a picture without colour.
+    """
+
+    flip: float = 0.5
+    rotation_deg: float = 30.0
+    rotation_probability: float = 0.6
+    any_rotation: float = 0.0
+    scale: float = 0.2
+    shift: float = 0.05
+    half_body: float = 0.15
+    drift: float = 0.02
+    colour: float = 0.25
+    blur: float = 0.15
+    cutout: float = 0.25
+    greyscale: float = 0.08
+
+
+@dataclass(frozen=True)
+class StageConfig:
+    """One stretch of training with constant shapes.
+
+    Attributes:
+        name: For messages.
+        part: ``encoder`` trains the encoder with a throw-away linear head on single frames; ``network`` trains everything.
+        steps: Optimiser steps.
+        batch_size: Windows a step.
+        num_frames: Frames a window.
+        crop_hw: Crop size, px.
+        learning_rate: Peak, reached after ``warmup_steps``, then a cosine to ``final_fraction`` of it.
+        encoder_rate: Factor on the learning rate of the encoder.
+    """
+
+    name: str
+    part: Part
+    steps: int
+    batch_size: int
+    num_frames: int
+    crop_hw: tuple[int, int]
+    learning_rate: float = 1e-3
+    encoder_rate: float = 1.0
+    warmup_steps: int = 100
+    final_fraction: float = 0.02
+    weight_decay: float = 0.02
+    precision: Precision = "bf16"
+
+    def __post_init__(self) -> None:
+        if self.part not in get_args(Part):
+            raise ConfigError(f"stage {self.name}: part {self.part!r} is not one of {', '.join(get_args(Part))}")
+        if self.precision not in get_args(Precision):
+            raise ConfigError(f"stage {self.name}: precision {self.precision!r} is not one of fp32, bf16")
+        if any(side % 32 for side in self.crop_hw):
+            raise ConfigError(f"stage {self.name}: crop_hw {self.crop_hw} must be multiples of 32")
+        if min(self.steps, self.batch_size, self.num_frames) < 1:
+            raise ConfigError(f"stage {self.name}: steps, batch_size and num_frames must be positive")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A whole training run.
+
+    Attributes:
+        name: Name of the weights that come out.
+        network: Name of the network config (`posecli.pose.config`).
+        seed: Decides initialisation, sampling and augmentation.
+        sigma: Gaussian target, cells.
+        ema_decay: Decay of the averaged weights, which are the ones released.
+        data: The sets.
+        stages: Run in order; each starts from the averaged weights of the one before.
+    """
+
+    name: str
+    network: str
+    data: tuple[DataConfig, ...]
+    stages: tuple[StageConfig, ...]
+    seed: int = 0
+    sigma: float = 2.0
+    ema_decay: float = 0.999
+    gradient_clip: float = 1.0
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+
+    def __post_init__(self) -> None:
+        if not self.data or not self.stages:
+            raise ConfigError(f"recipe {self.name}: needs at least one [[data]] and one [[stages]]")
+
+
+def read_recipe(path: Path) -> Recipe:
+    """Read and check a recipe.
+
+    Raises:
+        ConfigError: The file is missing, is not TOML, or has an unknown key or a value of the wrong type.
+    """
+    content = read_toml(path)
+    try:
+        recipe: Recipe = build_from_mapping(Recipe, content, "recipe")
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error.message}", error.hint) from error
+    return recipe
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """The content of a TOML file.
+
+    Raises:
+        ConfigError: The file is missing or is not TOML.
+    """
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: is not TOML: {error}") from error
+
+
+def build_from_mapping(kind: Any, content: Mapping[str, Any], where: str) -> Any:
+    """A dataclass from a mapping, nested dataclasses and tuples of them included.
+
+    Args:
+        kind: The dataclass.
+        content: Its fields; those with a default may be left out.
+        where: For messages.
+
+    Returns:
+        The dataclass.
+
+    Raises:
+        ConfigError: A key is unknown or missing, or a value is of the wrong type.
+    """
+    hints = get_type_hints(kind)
+    known = {f.name for f in fields(kind)}
+    unknown = sorted(set(content) - known)
+    if unknown:
+        raise ConfigError(f"unknown key {unknown[0]!r} in {where}", hint=f"known: {', '.join(sorted(known))}")
+    values = {name: _value(hints[name], value, f"{where}.{name}") for name, value in content.items()}
+    try:
+        return kind(**values)
+    except TypeError as error:
+        raise ConfigError(f"{where}: {str(error).split('__init__() ')[-1]}") from error
+
+
+def _value(hint: Any, value: Any, where: str) -> Any:
+    if is_dataclass(hint):
+        return build_from_mapping(hint, value, where)
+    origin = get_origin(hint)
+    if origin is tuple:
+        return _tuple(get_args(hint), value, where)
+    if origin is Literal:
+        if value not in get_args(hint):
+            raise ConfigError(f"{where}: {value!r} is not one of {', '.join(map(str, get_args(hint)))}")
+        return value
+    if origin in (Union, UnionType):
+        hint = next(a for a in get_args(hint) if a is not type(None))
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if not isinstance(value, hint) or (hint is int and isinstance(value, bool)):
+        raise ConfigError(f"{where}: {value!r} is not of type {hint.__name__}")
+    return value
+
+
+def _tuple(arguments: tuple[Any, ...], value: Any, where: str) -> tuple[Any, ...]:
+    if not isinstance(value, list):
+        raise ConfigError(f"{where}: {value!r} is not a list")
+    if len(arguments) == 2 and arguments[1] is Ellipsis:
+        return tuple(_value(arguments[0], item, f"{where}[{i}]") for i, item in enumerate(value))
+    if len(arguments) != len(value):
+        raise ConfigError(f"{where}: needs {len(arguments)} entries, has {len(value)}")
+    return tuple(_value(a, item, where) for a, item in zip(arguments, value, strict=True))

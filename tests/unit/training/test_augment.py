@@ -1,0 +1,80 @@
+"""Augmented windows: points stay on what they mark, flips exchange left and right, seeds decide everything."""
+
+from __future__ import annotations
+
+from dataclasses import fields, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from posecli.skeletons import POSECLI19
+from posecli.training.augment import make_window
+from posecli.training.recipe import AugmentConfig, DataConfig
+from posecli.training.stills import Still, load_stills
+
+CALM = AugmentConfig(**{field.name: 0.0 for field in fields(AugmentConfig)})
+
+
+def spotted(colour_point: int) -> Still:
+    """A black picture with one red spot under one keypoint; what lies beyond its border is grey."""
+    image = np.zeros((200, 160, 3), np.uint8)
+    points = np.random.default_rng(3).uniform(40, 120, (19, 2)).astype(np.float32)
+    x, y = points[colour_point].round().astype(int)
+    points[colour_point] = x, y
+    image[y - 2 : y + 3, x - 2 : x + 3] = 255, 0, 0
+    return Still(image, np.array([20, 20, 140, 180], np.float32), points, np.ones(19, np.bool_))
+
+
+def centroid(image: np.ndarray) -> np.ndarray:
+    """Of the red light."""
+    light = image[..., 0].astype(float) - image[..., 1]
+    ys, xs = np.mgrid[: light.shape[0], : light.shape[1]]
+    return np.array([(xs * light).sum(), (ys * light).sum()]) / light.sum()
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_points_move_with_the_picture(seed: int) -> None:
+    config = replace(CALM, flip=0.5, rotation_deg=40.0, rotation_probability=1.0, scale=0.1, shift=0.02, drift=0.02)
+    wrists = [9, 10]  # a flip makes the left one the right one
+    window = make_window(spotted(wrists[0]), config, num_frames=3, crop_hw=(192, 160), rng=np.random.default_rng(seed))
+    for image, points in zip(window.images, window.keypoints, strict=True):
+        assert np.linalg.norm(points[wrists] - centroid(image), axis=1).min() < 1.0
+
+
+def test_a_flip_exchanges_left_and_right() -> None:
+    still = spotted(9)
+    plain = make_window(still, CALM, num_frames=1, crop_hw=(192, 160), rng=np.random.default_rng(0))
+    flipped = make_window(
+        still, replace(CALM, flip=1.0), num_frames=1, crop_hw=(192, 160), rng=np.random.default_rng(0)
+    )
+    mirrored = plain.keypoints[0, POSECLI19.flip_indices] * [-1, 1] + [159, 0]
+    assert np.allclose(flipped.keypoints[0], mirrored, atol=1e-3)
+
+
+def test_the_same_seed_gives_the_same_window() -> None:
+    windows = [
+        make_window(spotted(9), AugmentConfig(), num_frames=2, crop_hw=(64, 64), rng=np.random.default_rng(5))
+        for _ in "ab"
+    ]
+    assert (windows[0].images == windows[1].images).all()
+    assert np.array_equal(windows[0].keypoints, windows[1].keypoints)
+
+
+def test_frames_of_a_window_share_light_and_differ_in_motion() -> None:
+    still = replace(spotted(9), image=np.random.default_rng(0).integers(0, 255, (200, 160, 3), np.uint8))
+    config = replace(CALM, colour=0.5, drift=0.03)
+    window = make_window(still, config, num_frames=3, crop_hw=(96, 64), rng=np.random.default_rng(1))
+    means = window.images.reshape(3, -1).mean(axis=1)
+    assert np.ptp(means) < 12
+    assert np.abs(window.images[0].astype(int) - window.images[2]).mean() > 5
+
+
+def test_stills_keep_points_on_the_picture_and_obey_the_holdout(drawn_set: Path) -> None:
+    config = DataConfig("set.json", "images")
+    people = load_stills(config, drawn_set)
+    assert len(people) == 12
+    assert len(load_stills(replace(config, holdout_modulo=5), drawn_set)) == 9  # ids 0, 5, 10 are held out
+    for still in people:
+        height, width = still.image.shape[:2]
+        assert (still.keypoints >= -1).all() and (still.keypoints <= [width, height]).all()

@@ -1,0 +1,101 @@
+"""The training loop learns, resumes to the step, and stops on nonsense."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from posecli.encoder import EncoderConfig
+from posecli.errors import ConfigError, PoseCliError
+from posecli.pose import config as pose_config
+from posecli.pose.checkpoint import load_network, save_network
+from posecli.pose.config import PoseConfig
+from posecli.training import loop
+from posecli.training.loop import StepReport, Trainer
+from posecli.training.recipe import AugmentConfig, DataConfig, Recipe, StageConfig
+from posecli.training.stills import load_stills
+
+TINY = PoseConfig(
+    encoder=EncoderConfig(widths=(16, 16, 16, 16), depths=(1, 1, 1, 1), out_channels=16, stem_channels=8),
+    crop_hw=(64, 64),
+    num_frames=2,
+    d_model=16,
+    num_global_blocks=1,
+    num_local_blocks=1,
+    d_state=2,
+    dt_rank=2,
+    window_hw=(8, 8),
+    merge_width=4,
+)
+STAGES = (
+    StageConfig("encoder", "encoder", 12, 8, 1, (64, 64), learning_rate=4e-3, warmup_steps=2, precision="fp32"),
+    StageConfig("network", "network", 8, 3, 2, (64, 64), learning_rate=2e-3, warmup_steps=2, precision="fp32"),
+)
+RECIPE = Recipe("tiny", "tiny", (DataConfig("set.json", "images"),), STAGES, seed=3, augment=AugmentConfig(scale=0.1))
+
+
+@pytest.fixture(autouse=True)
+def _tiny_config(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loop, "get_pose_config", {"tiny": TINY}.__getitem__)
+    assert "tiny" not in pose_config.POSE_CONFIGS
+
+
+def train(recipe: Recipe, data: Path, folder: Path, *, stop_after: int | None = None) -> tuple[list[float], dict]:
+    """Losses, and the released tensors; stops by an exception as a killed run would."""
+    losses: list[float] = []
+
+    def report(step: StepReport) -> None:
+        losses.append(step.loss)
+        if len(losses) == stop_after:
+            raise KeyboardInterrupt
+
+    trainer = Trainer(recipe, [load_stills(recipe.data[0], data)], folder, checkpoint_every=5)
+    try:
+        return losses, trainer.run(report)
+    except KeyboardInterrupt:
+        return losses, {}
+
+
+def test_twenty_steps_learn_and_repeat_exactly(drawn_set: Path, tmp_path: Path) -> None:
+    first, tensors = train(RECIPE, drawn_set, tmp_path / "a")
+    again, _ = train(RECIPE, drawn_set, tmp_path / "b")
+    assert first == again
+    assert len(first) == 20
+    assert np.mean(first[9:12]) < 0.8 * first[0]
+    assert first[-1] < first[0]
+    assert {"head.weight", "embed.weight"} <= set(tensors)
+
+
+def test_a_killed_run_goes_on_as_if_nothing_had_happened(drawn_set: Path, tmp_path: Path) -> None:
+    whole, expected = train(RECIPE, drawn_set, tmp_path / "whole")
+    before, _ = train(RECIPE, drawn_set, tmp_path / "killed", stop_after=17)
+    after, tensors = train(RECIPE, drawn_set, tmp_path / "killed")
+    assert before == whole[:17]
+    assert after == whole[-len(after) :] and len(after) < 20
+    assert all(torch.equal(tensors[name], value) for name, value in expected.items())
+
+
+def test_a_folder_of_another_recipe_is_refused(drawn_set: Path, tmp_path: Path) -> None:
+    train(RECIPE, drawn_set, tmp_path / "run", stop_after=6)
+    with pytest.raises(ConfigError, match="another recipe"):
+        train(replace(RECIPE, seed=4), drawn_set, tmp_path / "run")
+
+
+def test_a_loss_that_is_no_number_stops_the_run(drawn_set: Path, tmp_path: Path) -> None:
+    wild = replace(RECIPE, gradient_clip=1e9, stages=(replace(STAGES[0], learning_rate=1e30, warmup_steps=1),))
+    with pytest.raises(PoseCliError, match="the loss is"):
+        train(wild, drawn_set, tmp_path / "run")
+
+
+def test_released_weights_load_and_estimate_as_trained(drawn_set: Path, tmp_path: Path) -> None:
+    _, tensors = train(RECIPE, drawn_set, tmp_path / "run")
+    path = tmp_path / "tiny.safetensors"
+    save_network(path, tensors, TINY, metadata={})
+    network, loaded = load_network(path)
+    assert loaded.config["d_model"] == 16
+    images = torch.randn(1, 2, 3, 64, 64)
+    assert network(images).shape == (1, 2, 19, 16, 16)
