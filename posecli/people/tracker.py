@@ -35,6 +35,8 @@ from posecli.skeletons import POSECLI19, Skeleton
 __all__ = ["PoseCallback", "TrackLedger", "TrackedBox", "Tracker", "TrackerConfig"]
 
 _STATE_VERSION = 1
+# Tracks whose boxes do not even share this are not compared: poses on one body have boxes on one body.
+_MIN_COINCIDENCE_IOU = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -295,22 +297,24 @@ class Tracker:
     def _settle_duplicates(self) -> None:
         """Merge tracks that have coincided for several looks; send back tracks that only borrowed somebody's pose."""
         alike: dict[tuple[int, int], int] = {}
-        ids = sorted(self._tracks)
-        for n, old_id in enumerate(ids):
-            for young_id in ids[n + 1 :]:
-                if old_id not in self._tracks or young_id not in self._tracks:
-                    continue
-                old, young = self._tracks[old_id], self._tracks[young_id]
-                if not self._coincide(old, young):
-                    continue
-                # Whoever is not detected while the other, known since before, is: has slipped onto the other's body.
-                stray = _stray(old, young)
-                if stray is not None:
-                    stray.retract()
-                    continue
-                alike[old_id, young_id] = self._alike.get((old_id, young_id), 0) + 1
-                if alike[old_id, young_id] >= self.config.duplicate_updates:
-                    self._merge(old, young)
+        tracks = [self._tracks[i] for i in sorted(self._tracks)]
+        if len(tracks) < 2:
+            self._alike = alike
+            return
+        boxes = np.stack([track.state.box for track in tracks])
+        near = np.triu(iou_matrix(boxes, boxes) >= _MIN_COINCIDENCE_IOU, k=1)
+        for old, young in ((tracks[a], tracks[b]) for a, b in np.argwhere(near)):
+            old_id, young_id = old.track_id, young.track_id
+            if old_id not in self._tracks or young_id not in self._tracks or not self._coincide(old, young):
+                continue
+            # Whoever is not detected while the other, known since before, is: has slipped onto the other's body.
+            stray = _stray(old, young)
+            if stray is not None:
+                stray.retract()
+                continue
+            alike[old_id, young_id] = self._alike.get((old_id, young_id), 0) + 1
+            if alike[old_id, young_id] >= self.config.duplicate_updates:
+                self._merge(old, young)
         self._alike = {pair: count for pair, count in alike.items() if all(i in self._tracks for i in pair)}
 
     def _merge(self, old: Tracklet, young: Tracklet) -> None:

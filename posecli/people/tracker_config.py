@@ -11,19 +11,21 @@ from posecli.errors import ConfigError
 class TrackerConfig:
     """How bold the tracker is. Similarities and scores are in [0, 1], times in seconds, distances in box heights.
 
-    ``high_score``, ``low_score``: detections above the first are strong, below the second ignored. ``new_track_score``: what founds
-    a track. ``min_iou_high``: IoU of a strong detection with the predicted box. ``min_iou_low``: the same where a pose should
-    decide but is not known. ``min_oks``: similarity of poses. ``ambiguity_margin``: claims closer than this are decided by poses.
-    ``pose_reach_heights``: how far from its prediction a detection is still worth a pose. ``max_jump_heights``: how far motion alone
-    may carry. ``max_lost_s``: a track without evidence for longer is over; ``max_held_s``: so is one that only poses held for
-    longer. ``confirm_hits``: detections until a track counts. ``pose_hold_score``: what a pose must score to hold a track, and
-    ``pose_hold_iou`` how far its box must agree with the prediction. ``duplicate_iou``, ``duplicate_oks``, ``duplicate_updates``: two
-    tracks this alike at this many looks in a row are one.
+    ``high_score``, ``low_score``: detections above the first are strong, below the second ignored. ``new_track_score``: what
+    founds a track, unless its IoU with somebody already there is ``new_track_iou`` or more. ``min_iou_high``: IoU of a strong
+    detection with the predicted box. ``min_iou_low``: the same where a pose should decide but is not known. ``min_oks``:
+    similarity of poses. ``ambiguity_margin``: claims closer than this are decided by poses. ``pose_reach_heights``: how far
+    from its prediction a detection is still worth a pose. ``max_jump_heights``: how far motion alone may carry. ``max_lost_s``:
+    a track without evidence for longer is over; ``max_held_s``: so is one that only poses held for longer. ``confirm_hits``:
+    detections until a track counts. ``pose_hold_score``: what a pose must score to hold a track, and ``pose_hold_iou`` how far
+    its box must agree with the prediction. ``duplicate_iou``, ``duplicate_oks``, ``duplicate_updates``: two tracks this alike
+    at this many looks in a row are one.
     """
 
     high_score: float = 0.5
     low_score: float = 0.15
     new_track_score: float = 0.55
+    new_track_iou: float = 0.5
     min_iou_high: float = 0.3
     min_iou_low: float = 0.2
     min_oks: float = 0.3
