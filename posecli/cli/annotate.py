@@ -13,7 +13,8 @@ from posecli.cli import console, options
 from posecli.errors import EXIT_WARNINGS, ConfigError
 
 if TYPE_CHECKING:
-    from posecli.pipeline.annotate import AnnotateResult
+    from posecli.pipeline.annotate import AnnotateResult, Outputs
+    from posecli.pipeline.settings import AnnotateSettings
 
 # torch's OpenMP pool spins while it waits, and starves the other threads of a busy machine; read when torch is imported
 _PATIENT_THREADS = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "0"}
@@ -83,7 +84,6 @@ def annotate(
     for name, value in _PATIENT_THREADS.items():
         os.environ.setdefault(name, value)
     from posecli.pipeline.annotate import Outputs
-    from posecli.pipeline.annotate import annotate as run
 
     outputs = Outputs(
         poses=out or Path(f"{video.resolve().stem}.poses.json"),
@@ -110,21 +110,28 @@ def annotate(
         scan_backend=scan_backend,
     )
     _set_threads(threads)
-    with console.progress("annotate") as line:
-        result = run(
-            video,
-            outputs,
-            settings,
-            overwrite=overwrite,
-            command=tuple(["posecli", *sys.argv[1:]]),
-            progress=line.stage,
-        )
+    result = _run(video, outputs, settings, overwrite=overwrite)
     _report(result, outputs.paths(), as_json=as_json)
     if result.warnings:
         raise typer.Exit(EXIT_WARNINGS)
 
 
-def _settings(boxes: Path | None, **values: Any) -> Any:
+def _run(video: Path, outputs: Outputs, settings: AnnotateSettings, *, overwrite: bool) -> AnnotateResult:
+    """The work, under a progress line; an interruption says that nothing is lost."""
+    from posecli.pipeline.annotate import annotate as run
+    from posecli.pipeline.journal import journal_path
+
+    command = ("posecli", *sys.argv[1:])
+    try:
+        with console.progress("annotate") as line:
+            return run(video, outputs, settings, overwrite=overwrite, command=command, progress=line.stage)
+    except KeyboardInterrupt:
+        if journal_path(outputs.poses).exists():
+            console.info("what was done so far is kept; the same command goes on from there")
+        raise
+
+
+def _settings(boxes: Path | None, **values: Any) -> AnnotateSettings:
     from posecli.formats.boxes import read_boxes
     from posecli.pipeline.settings import AnnotateSettings
 

@@ -25,6 +25,7 @@ from posecli.pipeline.settings import AnnotateSettings
 from posecli.pose.estimator import PoseEstimator
 from posecli.pose.windows import WindowPlan
 from posecli.records import Annotation, Frame
+from posecli.video.overlay import get_style
 from posecli.video.render import render_overlay
 from posecli.video.sheet import contact_sheet
 from posecli.video.source import Source, open_source
@@ -94,6 +95,7 @@ def annotate(
     """
     settings = settings or AnnotateSettings()
     report = progress or _no_progress
+    get_style(outputs.overlay_style)  # a typo must not cost hours
     with ExitStack() as stack:
         source = stack.enter_context(open_source(video, start_s=settings.start_s, end_s=settings.end_s))
         journal_file = journal_path(outputs.poses)
@@ -105,12 +107,11 @@ def annotate(
         journal = stack.enter_context(Journal(journal_file, {**record, **_fingerprint(video)}))
         try:
             _check_outputs(outputs, journal.written_outputs(), overwrite=overwrite)
+            return _Run(video, source, settings, estimator, detector, journal, report).finish(outputs, record, command)
         except BaseException:
-            if journal.resume is None:
+            if not journal.is_worth_keeping:
                 journal.remove()
             raise
-        run = _Run(video, source, settings, estimator, detector, journal, report)
-        return run.finish(outputs, record, command)
 
 
 @dataclass
@@ -140,7 +141,6 @@ class _Run:
         start = perf_counter()
         collected = collect(self.journal.chunks(), num_keypoints=self.estimator.config.num_keypoints)
         if not len(collected.frames):
-            self.journal.remove()
             raise VideoError(f"{self.video}: no frame could be decoded", hint=_range_hint(self.settings))
         num_corrupt = int(collected.frames.is_corrupt.sum())
         # what a resumed run cannot know again (the source's remarks on earlier frames) stays out of the poses file

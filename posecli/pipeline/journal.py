@@ -42,6 +42,11 @@ class Journal:
         path: The file; created, continued, or started afresh when it belongs to another run.
         run: What identifies the run; JSON.
 
+    Attributes:
+        is_foreign: Whether the file held another run, which was dropped.
+        is_worth_keeping: Whether a later run could go on from it.
+        resume: Where to go on, ``None`` at the beginning.
+
     Raises:
         OutputError: The file cannot be written.
     """
@@ -50,6 +55,7 @@ class Journal:
         self.path = path
         self._header = {"run": orjson.loads(orjson.dumps(run, option=_OPTIONS))}
         self.is_foreign = False
+        self.is_worth_keeping = False
         self.resume: Resume | None = None
         end = self._find_end() if path.exists() else 0
         try:
@@ -111,6 +117,7 @@ class Journal:
             self._stream.write(b"%08x %s\n" % (zlib.crc32(body), body))
             if "state" in record:
                 self._stream.flush()
+                self.is_worth_keeping = True
         except OSError as error:
             raise OutputError(f"{self.path}: cannot be written: {error.strerror}", hint="free some space") from error
 
@@ -126,6 +133,7 @@ class Journal:
             elif "state" in record:
                 end = record_end
                 self.resume = Resume(record["chunk"] + 1, record["state"])
+                self.is_worth_keeping = True
             elif "wrote" in record:
                 end = record_end
         return end
