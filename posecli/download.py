@@ -96,7 +96,9 @@ def _connection(url: str, timeout_s: float) -> Iterator[http.client.HTTPResponse
     except urllib.error.URLError as error:
         raise WeightsError(f"{url}: cannot be reached: {error.reason}", hint=_RETRY_HINT) from error
     except (http.client.HTTPException, ConnectionError, TimeoutError, ssl.SSLError) as error:
-        raise WeightsError(f"{url}: connection broke: {str(error) or type(error).__name__}", hint=_RETRY_HINT) from error
+        raise WeightsError(
+            f"{url}: connection broke: {str(error) or type(error).__name__}", hint=_RETRY_HINT
+        ) from error
 
 
 def _copy(

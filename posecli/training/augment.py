@@ -117,7 +117,7 @@ def _compose(outer: NDArray[np.float64], inner: NDArray[np.float64]) -> NDArray[
 def _degrade(images: ImageArray, config: AugmentConfig, rng: np.random.Generator) -> ImageArray:
     """Light, colour, blur, cover; the same for all frames of a window."""
     table = colour_table(config.colour, rng)
-    images = table[images, np.arange(3)]
+    images = np.asarray(cv2.LUT(images.reshape(-1, *images.shape[2:]), table[None]), np.uint8).reshape(images.shape)
     if rng.random() < config.greyscale:
         images = np.repeat(images.mean(axis=-1, keepdims=True).astype(np.uint8), 3, axis=-1)
     if rng.random() < config.blur:
