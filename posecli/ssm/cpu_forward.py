@@ -27,7 +27,7 @@ from posecli.ssm.simd import (
     zero,
 )
 
-TILE = 32
+TILE = 64
 
 # Scratch memory of a task: vectors of the current tile, 16 channels wide, then the states (D / num_groups, N).
 PART = TILE * LANES
