@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
+from numba.extending import register_jitable
 
 from posecli.ssm.cpu_forward import PART, TILE, Block, count_tiles, proj_layout, saved_start
 from posecli.ssm.simd import (
@@ -24,6 +25,7 @@ from posecli.ssm.simd import (
     load_rows,
     mul,
     prefetch,
+    routine,
     sigmoid,
     softplus,
     splat,
@@ -74,7 +76,7 @@ class Tape(NamedTuple):
     """(TILE, R + 2 N, 16) gradients of proj, lanes still to be added up."""
 
 
-@kernel
+@register_jitable
 def backward_scratch(sizes: Any) -> Any:
     """Floats of scratch memory that a task needs. ``lane_sums`` reads 16 rows at a time, so 16 follow the last column."""
     num_columns = sizes.rank + 2 * sizes.state_size
@@ -82,7 +84,7 @@ def backward_scratch(sizes: Any) -> Any:
     return ADJOINT + states + ((2 * TILE + 1) * sizes.num_states + TILE * num_columns + LANES) * LANES
 
 
-@kernel
+@routine
 def lay_tape(start: int, sizes: Any) -> Any:
     """Cut the scratch memory of a task."""
     history = start + 4 * (ADJOINT + sizes.width // sizes.num_groups * sizes.state_size)
@@ -90,7 +92,7 @@ def lay_tape(start: int, sizes: Any) -> Any:
     return Tape(start, history, factors, factors + 4 * TILE * sizes.num_states * LANES)
 
 
-@kernel
+@routine
 def gather_block(inputs: Any, dy: Any, sizes: Any, block: Any, ranks: Any, scratch: Any) -> None:
     """Collect delta, its slope, x and dy of a block in scratch."""
     x, proj, dt_weight, order, width = inputs.x, inputs.proj, inputs.dt_weight, inputs.order, sizes.width
@@ -120,7 +122,7 @@ def gather_block(inputs: Any, dy: Any, sizes: Any, block: Any, ranks: Any, scrat
             store(scratch, DELTA + at, raw)
 
 
-@kernel
+@routine
 def replay(inputs: Any, saved: Any, sizes: Any, block: Any, n: int, states: Any, tape: Any) -> None:
     """Recompute the states from ``n`` on in a block: fills history and factors."""
     proj, order, scratch, history, factors = inputs.proj, inputs.order, tape.scratch, tape.history, tape.factors
@@ -139,7 +141,7 @@ def replay(inputs: Any, saved: Any, sizes: Any, block: Any, n: int, states: Any,
         store_rows(history, (i + 1) * row, LANES, h)
 
 
-@kernel
+@routine
 def retreat(inputs: Any, d_rate: Any, sizes: Any, block: Any, n: int, states: Any, tape: Any, adjoint: int) -> None:
     """Carry the adjoint states from ``n`` on, at ``adjoint`` in scratch, back through a block.
 
@@ -175,7 +177,7 @@ def retreat(inputs: Any, d_rate: Any, sizes: Any, block: Any, n: int, states: An
     store_rows(d_rate, place, sizes.width, add(rate_sum, load_rows(states, d_rate, place, sizes.width)))
 
 
-@kernel
+@routine
 def finish_values(inputs: Any, gradients: Any, sizes: Any, block: Any, scratch: Any) -> None:
     """Turn the gradients of delta and gain of a block into those of x, dt_bias and skip; leave d(raw step) in BY_DELTA."""
     dx, order, width, group = gradients.x, inputs.order, sizes.width, load_int(inputs.group, block.direction)
@@ -205,7 +207,7 @@ def finish_values(inputs: Any, gradients: Any, sizes: Any, block: Any, scratch: 
         store(gradients.skip, place, add(skip_sum, load(gradients.skip, place)))
 
 
-@kernel
+@routine
 def finish_weights(inputs: Any, d_weight: Any, sizes: Any, block: Any, ranks: Any, tape: Any) -> None:
     """Turn d(raw step) of a block into the gradients of dt_weight and the columns of dt_low."""
     proj, order, scratch, sums, width = inputs.proj, inputs.order, tape.scratch, tape.columns, sizes.width
@@ -225,7 +227,7 @@ def finish_weights(inputs: Any, d_weight: Any, sizes: Any, block: Any, ranks: An
         store_rows(d_weight, place, width, weight_sum)
 
 
-@kernel
+@routine
 def flush_columns(order: Any, sizes: Any, block: Any, columns: Any, d_proj: Any, part_start: int) -> None:
     """Add up the lanes of a tile's columns and write them to the gradient of proj."""
     num_columns = sizes.rank + 2 * sizes.state_size
@@ -237,7 +239,7 @@ def flush_columns(order: Any, sizes: Any, block: Any, columns: Any, d_proj: Any,
             store_first(d_proj, at + column, sums, min(LANES, num_columns - column))
 
 
-@kernel
+@routine
 def backward_tile(
     inputs: Any, gradients: Any, sizes: Any, block: Any, states: Any, ranks: Any, tape: Any, part_start: int
 ) -> None:

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+from numba.extending import register_jitable
+
 from posecli.ssm.simd import (
     LANES,
     dot_rows,
@@ -20,6 +22,7 @@ from posecli.ssm.simd import (
     load_rows,
     mul,
     prefetch,
+    routine,
     softplus,
     splat_rows,
     store,
@@ -89,20 +92,20 @@ class Block(NamedTuple):
     """Number of the tile in its row."""
 
 
-@kernel
+@register_jitable
 def count_tiles(sizes: Any) -> Any:
     """Tiles of a whole row, and of a segment."""
     per_segment = (sizes.seg_len + TILE - 1) // TILE
     return (sizes.length // sizes.seg_len) * per_segment, per_segment
 
 
-@kernel
+@register_jitable
 def forward_scratch(sizes: Any) -> Any:
     """Floats of scratch memory that a task needs."""
     return STATE + sizes.width // sizes.num_groups * sizes.state_size
 
 
-@kernel
+@routine
 def saved_start(sizes: Any, block: Any) -> Any:
     """Place of a block's first states in ``saved``, (B, K, tiles, D / 16, N, 16)."""
     num_tiles, _ = count_tiles(sizes)
@@ -110,7 +113,7 @@ def saved_start(sizes: Any, block: Any) -> Any:
     return (row * sizes.width + block.channel) * sizes.state_size
 
 
-@kernel
+@routine
 def proj_layout(sizes: Any, block: Any) -> Any:
     """Of proj: place of this item's and direction's first column for token 0, and floats from one token to the next."""
     columns = sizes.rank + 2 * sizes.state_size
@@ -118,7 +121,7 @@ def proj_layout(sizes: Any, block: Any) -> Any:
     return block.item * sizes.length * step + block.direction * columns, step
 
 
-@kernel
+@routine
 def compute_steps(inputs: Any, sizes: Any, block: Any, ranks: Any, scratch: int) -> None:
     """Step sizes delta = softplus(dt_low @ dt_weight + dt_bias) and gain = delta * x of a block."""
     x, proj, dt_weight, order, width = inputs.x, inputs.proj, inputs.dt_weight, inputs.order, sizes.width
@@ -143,7 +146,7 @@ def compute_steps(inputs: Any, sizes: Any, block: Any, ranks: Any, scratch: int)
             store(scratch, DELTA + at, raw)
 
 
-@kernel
+@routine
 def advance(inputs: Any, sizes: Any, block: Any, states: Any, scratch: int, state: int, y: int) -> None:
     """Carry the states of a block, at ``state`` in scratch, through its tile and add what they put out to y."""
     x, proj, order, width, state_size = inputs.x, inputs.proj, inputs.order, sizes.width, sizes.state_size
@@ -168,7 +171,7 @@ def advance(inputs: Any, sizes: Any, block: Any, states: Any, scratch: int, stat
         store_rows(scratch, state + n * LANES, LANES, h)
 
 
-@kernel
+@routine
 def forward_tile(
     inputs: Any, sizes: Any, block: Any, states: Any, ranks: Any, scratch: int, y: int, saved: int
 ) -> None:

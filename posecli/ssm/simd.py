@@ -49,7 +49,8 @@ _LOG1P = (
 )  # fmt: skip
 _LOG2_E = 1.4426950408889634
 
-_REVISION = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:12]
+_SOURCES = b"".join(path.read_bytes() for path in sorted(Path(__file__).parent.glob("*.py")))
+_REVISION = hashlib.sha256(_SOURCES).hexdigest()[:12]
 
 
 class LanesType(types.Type):
@@ -62,8 +63,8 @@ class LanesType(types.Type):
 class RowsType(types.Type):
     """Numba type of ``Rows``.
 
-    The name carries a digest of this file: numba's disk cache looks at a kernel's own file only, and would otherwise go on using
-    machine code made from older vector functions.
+    The name carries a digest of this folder's sources: numba's disk cache looks at the file of a kernel only, and would otherwise go
+    on using machine code made from older routines and constants of the other files.
     """
 
     def __init__(self, rows: int) -> None:
@@ -103,8 +104,13 @@ def _unbox_rows(numba_type: Any, value: Any, c: Any) -> Any:
 
 
 def kernel(function: Function) -> Function:
-    """Compile a kernel: no GIL, machine code cached on disk."""
+    """Compile a kernel that Python calls: no GIL, machine code cached on disk. It must take a ``Rows``, see ``RowsType``."""
     return cast("Function", numba.njit(function, nogil=True, cache=True, boundscheck=False, error_model="numpy"))
+
+
+def routine(function: Function) -> Function:
+    """Compile a part of a kernel. Not cached by itself, or a new kernel could be put together from old parts."""
+    return cast("Function", numba.njit(function, nogil=True, boundscheck=False, error_model="numpy"))
 
 
 def _operation(function: Callable[..., Any]) -> Callable[..., Any]:
