@@ -99,7 +99,7 @@ class ProgressLine:
 
 
 @contextlib.contextmanager
-def progress(description: str, *, unit: Literal["frames", "bytes"] = "frames") -> Iterator[ProgressLine]:
+def progress(description: str, *, unit: Literal["frames", "bytes", "steps"] = "frames") -> Iterator[ProgressLine]:
     """Show one progress line on stderr while the block runs; messages printed meanwhile appear above it.
 
     Args:

@@ -72,6 +72,42 @@ def pose(
     prepare_threads(threads)
     from posecli.training.release import train_pose
 
-    with console.progress("train", unit="frames") as line:
+    with console.progress("train", unit="steps") as line:
         sha256 = train_pose(content, data, run, out, device=device, overwrite=overwrite, report=_Log(line))
     console.info(f"wrote {out} (sha256 {sha256[:12]}...)")
+
+
+@app.command("detector")
+def detector(
+    recipe: _Recipe,
+    data: _Data,
+    run: _Run,
+    out: _Out,
+    init: Annotated[
+        Path | None,
+        typer.Option("--init", help="Pose weights, or a checkpoint of their training, to start the encoder from."),
+    ] = None,
+    threads: _Threads = 1,
+    overwrite: options.Overwrite = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Train a person detector.
+
+    Example: posecli train detector posecli/training/recipes/personnet.toml --data DATA --run runs/p --out p.safetensors
+    """
+    from posecli.atomic import check_output, write_atomic
+
+    check_output(out, overwrite=overwrite)
+    prepare_threads(threads)
+    from posecli.training.detector.loop import DetectorStep, train_detector
+
+    with console.progress("train", unit="steps") as line:
+
+        def report(step: DetectorStep) -> None:
+            line(step.step, step.num_steps, {"steps": 1.0 / max(step.seconds, 1e-9)})
+            if step.step % _STEPS_BETWEEN_LINES == 0 or step.step == step.num_steps:
+                console.info(f"{step.step}/{step.num_steps} centre {step.centre_loss:.3f} box {step.box_loss:.3f}")
+
+        trained = train_detector(recipe, data, run, init=init, report=report)
+    write_atomic(out, trained.read_bytes(), overwrite=overwrite)
+    console.info(f"wrote {out}")

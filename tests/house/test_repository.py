@@ -102,3 +102,16 @@ def test_help_documents_every_exit_code(capsys: pytest.CaptureFixture[str]) -> N
         kind.exit_code for kind in vars(errors).values() if inspect.isclass(kind) and issubclass(kind, PoseCliError)
     }
     assert shown == {0, errors.EXIT_WARNINGS, errors.EXIT_INTERRUPTED, *codes}
+
+
+def test_readme_mentions_every_command(repository: Path) -> None:
+    """From the program's own help, so a new command cannot be forgotten."""
+    from typer.testing import CliRunner
+
+    from posecli.cli.app import app
+
+    help_text = CliRunner().invoke(app, ["--help"]).stdout.split("Commands:")[1]
+    commands = re.findall(r"^  ([a-z][a-z-]+) ", help_text, flags=re.MULTILINE)
+    assert len(commands) >= 7
+    readme = (repository / "README.md").read_text(encoding="utf-8")
+    assert [name for name in commands if f"posecli {name}" not in readme] == []

@@ -60,13 +60,19 @@ def draw_person(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.nd
 @pytest.fixture
 def drawn_set(tmp_path: Path) -> Path:
     """A data folder with ``set.json`` and ``images/`` of twelve drawn people."""
+    write_drawn_set(tmp_path)
+    return tmp_path
+
+
+def write_drawn_set(folder: Path) -> None:
+    """Write that folder's content."""
     rng = np.random.default_rng(0)
-    (tmp_path / "images").mkdir()
+    (folder / "images").mkdir()
     images, annotations = [], []
     for number in range(12):
         image, box, points = draw_person(rng)
         name = f"{number:03d}.png"
-        cv2.imwrite(str(tmp_path / "images" / name), image[..., ::-1])
+        cv2.imwrite(str(folder / "images" / name), image[..., ::-1])
         images.append({"id": number, "file_name": name, "width": 120, "height": 160})
         keypoints = np.concatenate([points, np.full((19, 1), 2)], axis=1).ravel().tolist()
         annotations.append(
@@ -81,5 +87,4 @@ def drawn_set(tmp_path: Path) -> Path:
         )
     category = {"id": 1, "name": "person", "keypoints": list(POSECLI19.keypoint_names)}
     content = {"images": images, "annotations": annotations, "categories": [category]}
-    (tmp_path / "set.json").write_bytes(orjson.dumps(content))
-    return tmp_path
+    (folder / "set.json").write_bytes(orjson.dumps(content))
