@@ -12,8 +12,10 @@ import torch
 from torch import Tensor
 
 from posecli.errors import DeviceError
+from posecli.ssm import ShapeError
 
 _TAPS = 9
+_CHANNEL_MULTIPLE = 16
 
 
 def deform_sample(value: Tensor, offsets: Tensor, masks: Tensor, weight: Tensor, *, backend: str = "auto") -> Tensor:
@@ -26,15 +28,22 @@ def deform_sample(value: Tensor, offsets: Tensor, masks: Tensor, weight: Tensor,
         offsets: (B, H, W, 9, 2) in cells, (dy, dx), added to the regular taps.
         masks: (B, H, W, 9).
         weight: (9, C).
-        backend: ``reference`` (plain torch, any device and floating type), ``cpu`` (numba kernel, float32), or ``auto``.
+        backend: ``reference`` (plain torch, any device and floating type), ``cpu`` (numba kernel, float32, C a multiple of 16),
+            or ``auto``.
 
     Returns:
         (B, T, H, W, C); float32, or float64 where ``value`` is.
 
     Raises:
+        ShapeError: C is not a multiple of 16 on ``cpu``.
         DeviceError: The backend is unknown or not available for these tensors.
     """
     name = _resolve(value, backend)
+    if name == "cpu" and value.shape[-1] % _CHANNEL_MULTIPLE:
+        raise ShapeError(
+            f"deformable sampling of {value.shape[-1]} channels: not a multiple of {_CHANNEL_MULTIPLE}",
+            "widen it, or choose backend reference",
+        )
     dtype = torch.float64 if value.dtype == torch.float64 else torch.float32
     with torch.autocast(value.device.type, enabled=False):
         arguments = [tensor.to(dtype) for tensor in (value, offsets, masks, weight)]

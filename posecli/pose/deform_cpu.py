@@ -1,33 +1,91 @@
 """Deformable sampling on a CPU: numba kernels, forward and backward; the definition is `posecli.pose.deform.deform_reference`.
 
-Where the corners of a tap lie, and their bilinear shares, is worked out once per position and used for all frames. The inner loops run
-over channels, which lie side by side in memory, so the compiler turns them into vector instructions.
+Where the corners of a tap lie, and their bilinear shares, is worked out once per position and used for all frames and channels.
+Channels lie side by side in memory and are taken 16 to a vector. Memory is given by address, see ``posecli.ssm.simd``.
 """
 
 from __future__ import annotations
 
-from typing import Any
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
-import numba as nb
 import numpy as np
 import torch
 from torch import Tensor
 
+from posecli.ssm.simd import (
+    LANES,
+    Rows,
+    dot_rows,
+    fma,
+    kernel,
+    lane_sums,
+    load,
+    load_float,
+    load_int,
+    load_rows,
+    mul,
+    routine,
+    splat,
+    store,
+    store_float,
+    store_int,
+    store_rows,
+    zero,
+    zero_rows,
+)
 from posecli.ssm.threads import run_tasks
 
 _TAPS = 9
-_JIT: dict[str, Any] = {
-    "cache": True,
-    "nogil": True,
-    "boundscheck": False,
-    "error_model": "numpy",
-    # reassociation lets dot products be vectorised; NaN and infinity must still come through
-    "fastmath": {"reassoc", "contract", "nsz"},
-}
+_CORNERS = 4 * _TAPS
+_MAX_ROWS = 4  # vectors of a cell held in registers at a time
+_BACKWARD_TASKS = 4  # wanted; fixed, so that results do not depend on the number of threads
+
+# Scratch memory of a task. Per corner: flat cell, bilinear share (0 outside the map), share * mask. Per tap: fractions of y and x.
+_CELL, _SHARE, _PART, _FRACTION_Y, _FRACTION_X = 0, 48, 96, 144, 160
+# Per tap: how many corners count, and these in front of the list. Per corner: gradient of the sample, 16 lanes still to be added up.
+_COUNT, _DOTS, _SUMS = 176, 192, 192 + 48 * LANES
+_SCRATCH = _SUMS + 48
+
+
+class _Maps(NamedTuple):
+    """Addresses of value (B, T, H, W, C), offsets (B, H, W, 9, 2), masks (B, H, W, 9), weight (9, C)."""
+
+    value: int
+    offsets: int
+    masks: int
+    weight: int
+
+
+class _Gradients(NamedTuple):
+    """Addresses of the upstream (B, T, H, W, C), read, and of what is written, zero at the start; P parts of the frames."""
+
+    upstream: int
+    value: int
+    """(B, T, H, W, C)."""
+    offsets: int
+    """(P, B, H, W, 9, 2)."""
+    masks: int
+    """(P, B, H, W, 9)."""
+    weight: int
+    """(P, B, 9, C)."""
+
+
+class _Sizes(NamedTuple):
+    batch: int
+    frames: int
+    height: int
+    width: int
+    channels: int
+    num_rows: int
+    """Vectors taken at a time, a divisor of channels / 16."""
+    num_parts: int
+    """Parts into which the frames are cut in the backward, a divisor of the frames."""
 
 
 def deform_cpu(value: Tensor, offsets: Tensor, masks: Tensor, weight: Tensor) -> Tensor:
-    """As `posecli.pose.deform.deform_sample`; float32 on the CPU."""
+    """As `posecli.pose.deform.deform_sample`; float32 on the CPU, C a multiple of 16."""
     result: Tensor = _Deform.apply(value, offsets, masks, weight)  # type: ignore[no-untyped-call]
     return result
 
@@ -35,128 +93,183 @@ def deform_cpu(value: Tensor, offsets: Tensor, masks: Tensor, weight: Tensor) ->
 class _Deform(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, value: Tensor, offsets: Tensor, masks: Tensor, weight: Tensor) -> Tensor:
-        tensors = [tensor.detach().contiguous() for tensor in (value, offsets, masks, weight)]
+        tensors = [tensor.contiguous() for tensor in (value, offsets, masks, weight)]
+        sizes = _sizes(value)
         out = torch.empty_like(tensors[0])
-        batch, _, height = value.shape[:3]
-        run_tasks(_forward, batch * height, *(t.numpy() for t in tensors), out.numpy())
+        num_tasks = sizes.batch * sizes.height
+        scratch = value.new_empty(num_tasks, _SCRATCH)
+        maps = _addresses(_Maps, tensors)
+        run_tasks(_forward, num_tasks, maps, sizes, Rows(sizes.num_rows), out.data_ptr(), scratch.data_ptr())
         ctx.save_for_backward(*tensors)
         return out
 
     @staticmethod
     def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor, ...]:
         value, offsets, masks, weight = ctx.saved_tensors
-        gradients = [torch.zeros_like(tensor) for tensor in (value, offsets, masks)]
-        d_weight = weight.new_zeros(value.shape[0], *weight.shape)
-        arrays = [t.detach().contiguous().numpy() for t in (upstream[0], value, offsets, masks, weight)]
-        run_tasks(_backward, value.shape[0], *arrays, *(t.numpy() for t in gradients), d_weight.numpy())
-        return (*gradients, d_weight.sum(0))
+        sizes = _sizes(value)
+        d_value = torch.zeros_like(value)
+        parts = [value.new_zeros(sizes.num_parts, *tensor.shape) for tensor in (offsets, masks)]
+        d_weight = value.new_zeros(sizes.num_parts * sizes.batch, *weight.shape)
+        read = [value, offsets, masks, weight]
+        written = [upstream[0].contiguous(), d_value, *parts, d_weight]
+        num_tasks = sizes.batch * sizes.num_parts
+        scratch = value.new_empty(num_tasks, _SCRATCH)
+        addresses = _addresses(_Maps, read), _addresses(_Gradients, written)
+        run_tasks(_backward, num_tasks, *addresses, sizes, Rows(sizes.num_rows), scratch.data_ptr())
+        return d_value, parts[0].sum(0), parts[1].sum(0), d_weight.sum(0)
 
 
-@nb.njit(inline="always")
-def _corners(y: Any, x: Any, height: int, width: int, index: Any, share: Any) -> None:
-    """The four cells around (y, x): flat index and bilinear share; share 0 and index 0 for those outside the map."""
-    top, left = np.floor(y), np.floor(x)
-    fy, fx = y - top, x - left
+def _sizes(value: Tensor) -> _Sizes:
+    batch, frames, height, width, channels = value.shape
+    vectors = channels // LANES
+    num_rows = next(rows for rows in range(min(vectors, _MAX_ROWS), 0, -1) if vectors % rows == 0)
+    wanted = min(frames, -(-_BACKWARD_TASKS // batch))
+    num_parts = next(parts for parts in range(wanted, frames + 1) if frames % parts == 0)
+    return _Sizes(batch, frames, height, width, channels, num_rows, num_parts)
+
+
+def _addresses(kind: Callable[..., Any], tensors: list[Tensor]) -> Any:
+    """Where contiguous tensors lie. The caller must hold on to them."""
+    return kind(*(tensor.data_ptr() for tensor in tensors))
+
+
+@routine
+def _place_corners(maps: Any, sizes: Any, position: int, y: int, x: int, tap: int, scratch: int) -> None:
+    """Cell, share and share * mask of a tap's four corners, and the fractions; ``position`` is (b, y, x) as one number."""
+    place = position * _TAPS + tap
+    shift_y, shift_x = load_float(maps.offsets, 2 * place), load_float(maps.offsets, 2 * place + 1)
+    floor_y, floor_x = np.float32(math.floor(shift_y)), np.float32(math.floor(shift_x))
+    # only the offset is split, not the position: more digits are left for the fraction
+    fraction_y, fraction_x = shift_y - floor_y, shift_x - floor_x
+    row, column = np.float32(y + tap // 3 - 1) + floor_y, np.float32(x + tap % 3 - 1) + floor_x
+    store_float(scratch, _FRACTION_Y + tap, fraction_y)
+    store_float(scratch, _FRACTION_X + tap, fraction_x)
+    mask = load_float(maps.masks, place)
     for corner in range(4):
         down, right = corner // 2, corner % 2
-        row, column = top + down, left + right
-        if 0 <= row < height and 0 <= column < width:
-            index[corner] = int(row) * width + int(column)
-            share[corner] = (fy if down else 1 - fy) * (fx if right else 1 - fx)
-        else:
-            index[corner] = -1
-            share[corner] = 0.0
+        at_y, at_x = row + np.float32(down), column + np.float32(right)
+        is_inside = at_y >= 0 and at_y < sizes.height and at_x >= 0 and at_x < sizes.width
+        share = fraction_y if down else np.float32(1) - fraction_y
+        share *= fraction_x if right else np.float32(1) - fraction_x
+        cell = 0
+        if is_inside:
+            cell = int(at_y) * sizes.width + int(at_x)
+        elif share == share:
+            share = np.float32(0)  # but NaN stays: an offset that is none must show
+        store_int(scratch, _CELL + 4 * tap + corner, cell if is_inside else -1)
+        store_float(scratch, _SHARE + 4 * tap + corner, share)
+        store_float(scratch, _PART + 4 * tap + corner, share * mask)
 
 
-@nb.njit(**_JIT)
-def _sum_taps(plane: Any, index: Any, share: Any, weight: Any, sampled: Any, total: Any) -> None:
-    """One position of one frame: the weighted sum of all taps' bilinear samples, into ``total``."""
-    channels = plane.shape[1]
-    total[:] = np.float32(0.0)
+@routine
+def _keep_counting_corners(tap: int, scratch: int) -> None:
+    """Move the corners whose part is not 0 to the front of their tap's list."""
+    count = 0
+    for corner in range(4 * tap, 4 * tap + 4):
+        part = load_float(scratch, _PART + corner)
+        if part != 0:
+            store_int(scratch, _CELL + 4 * tap + count, max(load_int(scratch, _CELL + corner), 0))
+            store_float(scratch, _PART + 4 * tap + count, part)
+            count += 1
+    store_int(scratch, _COUNT + tap, count)
+
+
+@routine
+def _sum_taps(maps: Any, sizes: Any, plane: int, c: int, rows: Any, scratch: int) -> Any:
+    """The weighted sum of all taps of a position: one frame, which begins at ``plane`` in value, and channels from ``c`` on."""
+    total = zero_rows(rows)
     for tap in range(_TAPS):
-        sampled[:] = np.float32(0.0)
-        for corner in range(4):
-            if index[tap, corner] >= 0:
-                cell, part = plane[index[tap, corner]], share[tap, corner]
-                for c in range(channels):
-                    sampled[c] += part * cell[c]
-        for c in range(channels):
-            total[c] += weight[tap, c] * sampled[c]
+        count = load_int(scratch, _COUNT + tap)
+        if count > 0:
+            sampled = zero_rows(rows)
+            for i in range(4 * tap, 4 * tap + count):
+                cell = load_rows(rows, maps.value, plane + load_int(scratch, _CELL + i) * sizes.channels + c, LANES)
+                sampled = fma(splat(load_float(scratch, _PART + i)), cell, sampled)
+            total = fma(load_rows(rows, maps.weight, tap * sizes.channels + c, LANES), sampled, total)
+    return total
 
 
-@nb.njit(**_JIT)
-def _forward(value: Any, offsets: Any, masks: Any, weight: Any, out: Any, first: int, last: int) -> None:
+@kernel
+def _forward(maps: Any, sizes: Any, rows: Any, out: int, memory: int, task_begin: int, task_end: int) -> None:
     """Tasks are rows (b, y)."""
-    _, frames, height, width, channels = value.shape
-    index = np.empty((_TAPS, 4), np.int64)
-    share = np.empty((_TAPS, 4), np.float32)
-    sampled = np.empty(channels, np.float32)
-    total = np.empty(channels, np.float32)
-    for task in range(first, last):
-        b, y = task // height, task % height
-        for x in range(width):
+    for task in range(task_begin, task_end):
+        item, y = task // sizes.height, task % sizes.height
+        scratch = memory + 4 * task * _SCRATCH
+        for x in range(sizes.width):
             for tap in range(_TAPS):
-                at_y = np.float32(y + tap // 3 - 1) + offsets[b, y, x, tap, 0]
-                at_x = np.float32(x + tap % 3 - 1) + offsets[b, y, x, tap, 1]
-                _corners(at_y, at_x, height, width, index[tap], share[tap])
-                for corner in range(4):
-                    share[tap, corner] *= masks[b, y, x, tap]
-            for t in range(frames):
-                plane = value[b, t].reshape(height * width, channels)
-                _sum_taps(plane, index, share, weight, sampled, total)
-                for c in range(channels):
-                    out[b, t, y, x, c] = total[c]
+                _place_corners(maps, sizes, task * sizes.width + x, y, x, tap, scratch)
+                _keep_counting_corners(tap, scratch)
+            for t in range(sizes.frames):
+                plane = (item * sizes.frames + t) * sizes.height * sizes.width * sizes.channels
+                for c in range(0, sizes.channels, sizes.num_rows * LANES):
+                    at = plane + (y * sizes.width + x) * sizes.channels + c
+                    store_rows(out, at, LANES, _sum_taps(maps, sizes, plane, c, rows, scratch))
 
 
-@nb.njit(**_JIT)
-def _backward(
-    upstream: Any,
-    value: Any,
-    offsets: Any,
-    masks: Any,
-    weight: Any,
-    d_value: Any,
-    d_offsets: Any,
-    d_masks: Any,
-    d_weight: Any,
-    first: int,
-    last: int,
+@routine
+def _pull_tap(
+    maps: Any, gradients: Any, sizes: Any, task: int, at: int, plane: int, tap: int, rows: Any, scratch: int
 ) -> None:
-    """Tasks are windows b: positions of one window write to the same cells."""
-    _, frames, height, width, channels = value.shape
-    index = np.empty(4, np.int64)
-    share = np.empty(4, np.float32)
-    dots = np.empty(4, np.float32)
-    flow = np.empty(channels, np.float32)
-    for b in range(first, last):
-        for y in range(height):
-            for x in range(width):
+    """Gradients of one tap of a position in one frame: of value and weight, and the lanes of that of each corner's share.
+
+    at: the position's first channel in the upstream; plane: the frame's beginning in value.
+    """
+    first = 4 * tap
+    for c in range(0, sizes.channels, sizes.num_rows * LANES):
+        upstream = load_rows(rows, gradients.upstream, at + c, LANES)
+        flow = mul(upstream, load_rows(rows, maps.weight, tap * sizes.channels + c, LANES))
+        sampled = zero_rows(rows)
+        for corner in range(first, first + 4):
+            cell = load_int(scratch, _CELL + corner)
+            if cell >= 0:
+                place = plane + cell * sizes.channels + c
+                value = load_rows(rows, maps.value, place, LANES)
+                dots = _DOTS + corner * LANES
+                store(scratch, dots, dot_rows(load(scratch, dots), flow, value))
+                part = load_float(scratch, _PART + corner)
+                if part != 0:
+                    sampled = fma(splat(part), value, sampled)
+                    d_value = load_rows(rows, gradients.value, place, LANES)
+                    store_rows(gradients.value, place, LANES, fma(splat(part), flow, d_value))
+        place = (task * _TAPS + tap) * sizes.channels + c
+        d_weight = load_rows(rows, gradients.weight, place, LANES)
+        store_rows(gradients.weight, place, LANES, fma(upstream, sampled, d_weight))
+
+
+@routine
+def _pull_shares(maps: Any, gradients: Any, task: int, position: int, place: int, scratch: int) -> None:
+    """From the gradients of the shares to those of masks and offsets of a position, at ``place`` among those of all parts."""
+    for corner in range(0, 48, LANES):
+        store(scratch, _SUMS + corner, lane_sums(scratch, _DOTS + corner * LANES))
+    for tap in range(_TAPS):
+        sums, share = _SUMS + 4 * tap, _SHARE + 4 * tap
+        a, b = load_float(scratch, sums), load_float(scratch, sums + 1)
+        c, d = load_float(scratch, sums + 2), load_float(scratch, sums + 3)
+        fy, fx = load_float(scratch, _FRACTION_Y + tap), load_float(scratch, _FRACTION_X + tap)
+        upper = load_float(scratch, share) * a + load_float(scratch, share + 1) * b
+        lower = load_float(scratch, share + 2) * c + load_float(scratch, share + 3) * d
+        store_float(gradients.masks, place * _TAPS + tap, upper + lower)
+        mask, one = load_float(maps.masks, position * _TAPS + tap), np.float32(1)
+        store_float(gradients.offsets, 2 * (place * _TAPS + tap), mask * ((one - fx) * (c - a) + fx * (d - b)))
+        store_float(gradients.offsets, 2 * (place * _TAPS + tap) + 1, mask * ((one - fy) * (b - a) + fy * (d - c)))
+
+
+@kernel
+def _backward(maps: Any, gradients: Any, sizes: Any, rows: Any, memory: int, task_begin: int, task_end: int) -> None:
+    """Tasks are (part of the frames, b): no two of them write to the same cell."""
+    frames, area = sizes.frames // sizes.num_parts, sizes.height * sizes.width
+    for task in range(task_begin, task_end):
+        part, item = task // sizes.batch, task % sizes.batch
+        scratch = memory + 4 * task * _SCRATCH
+        for y in range(sizes.height):
+            for x in range(sizes.width):
+                position = (item * sizes.height + y) * sizes.width + x
+                for corner in range(48):
+                    store(scratch, _DOTS + corner * LANES, zero())
                 for tap in range(_TAPS):
-                    at_y = np.float32(y + tap // 3 - 1) + offsets[b, y, x, tap, 0]
-                    at_x = np.float32(x + tap % 3 - 1) + offsets[b, y, x, tap, 1]
-                    _corners(at_y, at_x, height, width, index, share)
-                    fy, fx = at_y - np.floor(at_y), at_x - np.floor(at_x)
-                    mask = masks[b, y, x, tap]
-                    dots[:] = np.float32(0.0)
-                    for t in range(frames):
-                        plane = value[b, t].reshape(height * width, channels)
-                        d_plane = d_value[b, t].reshape(height * width, channels)
-                        above = upstream[b, t, y, x]
-                        for c in range(channels):
-                            flow[c] = above[c] * weight[tap, c]
-                        for corner in range(4):
-                            if index[corner] < 0:
-                                continue
-                            cell, d_cell = plane[index[corner]], d_plane[index[corner]]
-                            part = share[corner] * mask
-                            dot = np.float32(0.0)
-                            for c in range(channels):
-                                dot += flow[c] * cell[c]
-                                d_cell[c] += part * flow[c]
-                                d_weight[b, tap, c] += part * above[c] * cell[c]
-                            dots[corner] += dot
-                    d_masks[b, y, x, tap] = (
-                        share[0] * dots[0] + share[1] * dots[1] + share[2] * dots[2] + share[3] * dots[3]
-                    )
-                    d_offsets[b, y, x, tap, 0] = mask * ((1 - fx) * (dots[2] - dots[0]) + fx * (dots[3] - dots[1]))
-                    d_offsets[b, y, x, tap, 1] = mask * ((1 - fy) * (dots[1] - dots[0]) + fy * (dots[3] - dots[2]))
+                    _place_corners(maps, sizes, position, y, x, tap, scratch)
+                    for t in range(part * frames, (part + 1) * frames):
+                        plane = (item * sizes.frames + t) * area * sizes.channels
+                        at = plane + (y * sizes.width + x) * sizes.channels
+                        _pull_tap(maps, gradients, sizes, task, at, plane, tap, rows, scratch)
+                _pull_shares(maps, gradients, task, position, part * sizes.batch * area + position, scratch)
