@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from posecli.geometry import CropTransform, affine_apply
 from posecli.records import FloatArray, ImageArray
 from posecli.skeletons import POSECLI19
+from posecli.training.limb_motion import pull_limbs
 from posecli.training.recipe import AugmentConfig
 from posecli.training.stills import Still
 
@@ -60,6 +61,8 @@ def make_window(
             still.image, matrix, (width, height), flags=cv2.INTER_LINEAR, borderValue=(border, border, border)
         )
         keypoints[t] = affine_apply(matrix, still.keypoints)
+    if config.limb_motion > 0 and num_frames > 1:
+        pull_limbs(images, keypoints, config.limb_motion, rng)
     is_labelled = still.is_labelled
     if is_flipped:
         keypoints, is_labelled = keypoints[:, POSECLI19.flip_indices], is_labelled[POSECLI19.flip_indices]

@@ -50,6 +50,8 @@ class AugmentConfig:
         shift: Standard deviation of the crop's shift, in box sides.
         half_body: Probability of a crop around the upper or lower body alone.
         drift: Motion of the camera per frame, standard deviation in crop sides (rotation and zoom in proportion).
+        limb_motion: Motion of single limbs per frame, standard deviation in crop sides: the picture around a few keypoints is pulled
+            along, so that a window is more than one rigid picture and the network cannot just average its frames.
         colour: Strength of gain, bias, gamma and channel changes.
         blur: Probability of Gaussian or motion blur.
         cutout: Probability of a covered rectangle.
@@ -64,6 +66,7 @@ class AugmentConfig:
     shift: float = 0.05
     half_body: float = 0.15
     drift: float = 0.02
+    limb_motion: float = 0.0
     colour: float = 0.25
     blur: float = 0.15
     cutout: float = 0.25

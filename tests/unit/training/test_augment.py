@@ -78,3 +78,22 @@ def test_stills_keep_points_on_the_picture_and_obey_the_holdout(drawn_set: Path)
     for still in people:
         height, width = still.image.shape[:2]
         assert (still.keypoints >= -1).all() and (still.keypoints <= [width, height]).all()
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_pulled_limbs_carry_their_points_along(seed: int) -> None:
+    """The spot under a point stays under it, and the frames are no longer copies of each other."""
+    config = replace(CALM, limb_motion=0.03)
+    window = make_window(spotted(9), config, num_frames=5, crop_hw=(192, 160), rng=np.random.default_rng(seed))
+    for image, points in zip(window.images, window.keypoints, strict=True):
+        assert np.linalg.norm(points[9] - centroid(image)) < 1.5
+    travel = np.linalg.norm(window.keypoints[4] - window.keypoints[0], axis=1)
+    assert travel.max() > 2.0
+    assert travel.min() < 0.8 * travel.max()
+
+
+def test_still_windows_have_no_limb_motion() -> None:
+    config = replace(CALM, limb_motion=0.03)
+    one = make_window(spotted(9), config, num_frames=1, crop_hw=(192, 160), rng=np.random.default_rng(0))
+    calm = make_window(spotted(9), CALM, num_frames=1, crop_hw=(192, 160), rng=np.random.default_rng(0))
+    assert (one.images == calm.images).all()
