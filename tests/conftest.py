@@ -66,6 +66,42 @@ def repository() -> Path:
 
 
 @pytest.fixture(scope="session")
+def tiny_pose_config() -> Any:
+    """A GLSMamba with every part, small enough to run in a millisecond."""
+    from posecli.encoder import EncoderConfig
+    from posecli.pose.config import PoseConfig
+
+    return PoseConfig(
+        encoder=EncoderConfig(widths=(16, 16, 16, 16), depths=(1, 1, 1, 1), out_channels=16, stem_channels=8),
+        crop_hw=(64, 32),
+        num_frames=5,
+        d_model=16,
+        num_global_blocks=1,
+        num_local_blocks=1,
+        d_state=2,
+        dt_rank=2,
+        window_hw=(8, 8),
+        merge_width=4,
+    )
+
+
+@pytest.fixture(scope="session")
+def tiny_weights(tiny_pose_config: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Its weights at random, with heatmaps that have peaks."""
+    import torch
+
+    from posecli.pose.checkpoint import save_network
+    from posecli.pose.network import PoseNetwork
+
+    torch.manual_seed(0)
+    network = PoseNetwork(tiny_pose_config)
+    torch.nn.init.normal_(network.head.weight, std=0.3)
+    path = tmp_path_factory.mktemp("weights") / "tiny.safetensors"
+    save_network(path, network.state_dict(), tiny_pose_config, metadata={})
+    return path
+
+
+@pytest.fixture(scope="session")
 def make_video() -> Callable[..., Path]:
     """Write a small real video whose pictures carry their number; see `tests/video_factory.py`."""
     return _video_factory().make_video

@@ -13,40 +13,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from typer.testing import CliRunner, Result
 
 from posecli.cli.app import app
-from posecli.encoder import EncoderConfig
 from posecli.formats.coco import read_coco_dataset
 from posecli.pipeline.journal import journal_path
-from posecli.pose.checkpoint import save_network
-from posecli.pose.config import PoseConfig
-from posecli.pose.network import PoseNetwork
 
 MakeVideo = Callable[..., Path]
-TINY = PoseConfig(
-    encoder=EncoderConfig(widths=(16, 16, 16, 16), depths=(1, 1, 1, 1), out_channels=16, stem_channels=8),
-    crop_hw=(64, 32),
-    num_frames=5,
-    d_model=16,
-    num_global_blocks=1,
-    num_local_blocks=1,
-    d_state=2,
-    dt_rank=2,
-    window_hw=(8, 8),
-    merge_width=4,
-)
 
 
-@pytest.fixture(scope="module")
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    torch.manual_seed(0)
-    network = PoseNetwork(TINY)
-    torch.nn.init.normal_(network.head.weight, std=0.3)
-    path = tmp_path_factory.mktemp("weights") / "tiny.safetensors"
-    save_network(path, network.state_dict(), TINY, metadata={})
-    return path
+@pytest.fixture
+def tiny(tiny_weights: Path) -> Path:
+    return tiny_weights
 
 
 @pytest.fixture

@@ -7,30 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
-from posecli.encoder import EncoderConfig
 from posecli.people.tracker_config import TrackerConfig
 from posecli.pipeline import annotate as annotate_module
 from posecli.pipeline.settings import AnnotateSettings
-from posecli.pose.checkpoint import save_network
-from posecli.pose.config import PoseConfig
-from posecli.pose.network import PoseNetwork
 from posecli.records import Detections, Frame
 
 SIZE = (96, 64)
-TINY = PoseConfig(
-    encoder=EncoderConfig(widths=(16, 16, 16, 16), depths=(1, 1, 1, 1), out_channels=16, stem_channels=8),
-    crop_hw=(64, 32),
-    num_frames=5,
-    d_model=16,
-    num_global_blocks=1,
-    num_local_blocks=1,
-    d_state=2,
-    dt_rank=2,
-    window_hw=(8, 8),
-    merge_width=4,
-)
 
 
 def square_box(person: int, index: int) -> np.ndarray:
@@ -59,17 +42,6 @@ class ScriptedDetector:
                 )
             )
         return found
-
-
-@pytest.fixture
-def tiny_weights(tmp_path: Path) -> Path:
-    """Weights of a random network whose heatmaps have peaks."""
-    torch.manual_seed(0)
-    network = PoseNetwork(TINY)
-    torch.nn.init.normal_(network.head.weight, std=0.3)
-    path = tmp_path / "tiny.safetensors"
-    save_network(path, network.state_dict(), TINY, metadata={})
-    return path
 
 
 @pytest.fixture

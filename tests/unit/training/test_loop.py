@@ -9,9 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from posecli.encoder import EncoderConfig
 from posecli.errors import ConfigError, PoseCliError
-from posecli.pose import config as pose_config
 from posecli.pose.checkpoint import load_network, save_network
 from posecli.pose.config import PoseConfig
 from posecli.training import loop
@@ -19,18 +17,6 @@ from posecli.training.loop import StepReport, Trainer
 from posecli.training.recipe import AugmentConfig, DataConfig, Recipe, StageConfig
 from posecli.training.stills import load_stills
 
-TINY = PoseConfig(
-    encoder=EncoderConfig(widths=(16, 16, 16, 16), depths=(1, 1, 1, 1), out_channels=16, stem_channels=8),
-    crop_hw=(64, 64),
-    num_frames=2,
-    d_model=16,
-    num_global_blocks=1,
-    num_local_blocks=1,
-    d_state=2,
-    dt_rank=2,
-    window_hw=(8, 8),
-    merge_width=4,
-)
 STAGES = (
     StageConfig("encoder", "encoder", 12, 8, 1, (64, 64), learning_rate=4e-3, warmup_steps=2, precision="fp32"),
     StageConfig("network", "network", 8, 3, 2, (64, 64), learning_rate=2e-3, warmup_steps=2, precision="fp32"),
@@ -39,9 +25,11 @@ RECIPE = Recipe("tiny", "tiny", (DataConfig("set.json", "images"),), STAGES, see
 
 
 @pytest.fixture(autouse=True)
-def _tiny_config(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loop, "get_pose_config", {"tiny": TINY}.__getitem__)
-    assert "tiny" not in pose_config.POSE_CONFIGS
+def tiny(tiny_pose_config: PoseConfig, monkeypatch: pytest.MonkeyPatch) -> PoseConfig:
+    """The recipe's network, square and of two frames."""
+    config = replace(tiny_pose_config, crop_hw=(64, 64), num_frames=2)
+    monkeypatch.setattr(loop, "get_pose_config", {"tiny": config}.__getitem__)
+    return config
 
 
 def train(recipe: Recipe, data: Path, folder: Path, *, stop_after: int | None = None) -> tuple[list[float], dict]:
@@ -91,10 +79,10 @@ def test_a_loss_that_is_no_number_stops_the_run(drawn_set: Path, tmp_path: Path)
         train(wild, drawn_set, tmp_path / "run")
 
 
-def test_released_weights_load_and_estimate_as_trained(drawn_set: Path, tmp_path: Path) -> None:
+def test_released_weights_load_and_estimate_as_trained(drawn_set: Path, tmp_path: Path, tiny: PoseConfig) -> None:
     _, tensors = train(RECIPE, drawn_set, tmp_path / "run")
     path = tmp_path / "tiny.safetensors"
-    save_network(path, tensors, TINY, metadata={})
+    save_network(path, tensors, tiny, metadata={})
     network, loaded = load_network(path)
     assert loaded.config["d_model"] == 16
     images = torch.randn(1, 2, 3, 64, 64)
