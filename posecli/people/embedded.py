@@ -19,7 +19,7 @@ from posecli.weights import LoadedWeights, load_weights
 
 DEFAULT_WEIGHTS = "personnet"
 DEFAULT_MIN_SCORE = 0.3
-LONGER_SIDE_PX = 416
+LONGER_SIDES_PX = (416, 224)
 MAX_BATCH = 8
 MAX_PEOPLE = 100
 _MAX_IOU = 0.6
@@ -32,11 +32,11 @@ class EmbeddedDetector:
         weights: A registered name or a path; see `posecli.weights`.
         device: Torch device.
         min_score: People less sure are dropped.
-        longer_side_px: Frames are scaled to it.
+        longer_sides_px: Frames are looked at in each of these sizes: people who fill the picture are found more surely in a small one.
 
     Raises:
         WeightsError: The weights are missing, corrupt, or not a detector's.
-        ConfigError: ``longer_side_px`` is too small.
+        ConfigError: One of ``longer_sides_px`` is too small.
     """
 
     name = "embedded"
@@ -47,11 +47,13 @@ class EmbeddedDetector:
         *,
         device: str = "cpu",
         min_score: float = DEFAULT_MIN_SCORE,
-        longer_side_px: int = LONGER_SIDE_PX,
+        longer_sides_px: tuple[int, ...] = LONGER_SIDES_PX,
     ) -> None:
-        if longer_side_px < INPUT_MULTIPLE_PX:
-            raise ConfigError(f"detector input of {longer_side_px} px is smaller than {INPUT_MULTIPLE_PX} px")
-        self.min_score, self.longer_side_px = min_score, longer_side_px
+        if min(longer_sides_px) < INPUT_MULTIPLE_PX:
+            raise ConfigError(
+                f"detector inputs of {longer_sides_px} px: none may be smaller than {INPUT_MULTIPLE_PX} px"
+            )
+        self.min_score, self.longer_sides_px = min_score, longer_sides_px
         self.device = torch.device(device)
         loaded = load_weights(weights)
         self.weights_name, self.sha256 = loaded.name, loaded.sha256
@@ -67,23 +69,30 @@ class EmbeddedDetector:
                 found += self._detect_batch(same_size[start : start + MAX_BATCH])
         return found
 
-    @torch.inference_mode()
     def _detect_batch(self, frames: list[Frame]) -> list[Detections]:
+        looks = [self._look(frames, side) for side in self.longer_sides_px]
+        return [_merge(frame, list(found)) for frame, *found in zip(frames, *looks, strict=True)]
+
+    @torch.inference_mode()
+    def _look(self, frames: list[Frame], longer_side_px: int) -> list[tuple[FloatArray, FloatArray]]:
+        """Boxes (N, 4) in frame px and scores (N,) of each frame, at one size; duplicates not yet removed."""
         height, width = frames[0].image.shape[:2]
-        letterbox = Letterbox.fit((width, height), longer_side_px=self.longer_side_px, multiple_px=INPUT_MULTIPLE_PX)
+        letterbox = Letterbox.fit((width, height), longer_side_px=longer_side_px, multiple_px=INPUT_MULTIPLE_PX)
         images = torch.from_numpy(np.stack([letterbox.apply(frame.image) for frame in frames]))
         centre, boxes = self._network(images.to(self.device).permute(0, 3, 1, 2))
         people = find_people(centre, boxes, min_score=self.min_score, max_people=MAX_PEOPLE)
         return [
-            self._to_frame(frame, letterbox, box.cpu().numpy(), score.cpu().numpy())
-            for frame, (box, score) in zip(frames, people, strict=True)
+            (clip_boxes(letterbox.to_frame(box.cpu().numpy()), width, height), score.cpu().numpy())
+            for box, score in people
         ]
 
-    def _to_frame(self, frame: Frame, letterbox: Letterbox, boxes: FloatArray, scores: FloatArray) -> Detections:
-        boxes = clip_boxes(letterbox.to_frame(boxes), *letterbox.frame_wh)
-        kept = best_boxes(boxes, scores, max_iou=_MAX_IOU)
-        kept = kept[(boxes[kept, 2:] > boxes[kept, :2]).all(axis=1)]
-        return Detections(frame.index, boxes[kept], scores[kept])
+
+def _merge(frame: Frame, looks: list[tuple[FloatArray, FloatArray]]) -> Detections:
+    boxes = np.concatenate([boxes for boxes, _ in looks])
+    scores = np.concatenate([scores for _, scores in looks])
+    kept = best_boxes(boxes, scores, max_iou=_MAX_IOU)
+    kept = kept[(boxes[kept, 2:] > boxes[kept, :2]).all(axis=1)][:MAX_PEOPLE]
+    return Detections(frame.index, boxes[kept], scores[kept])
 
 
 def build_personnet(loaded: LoadedWeights) -> PersonNet:
