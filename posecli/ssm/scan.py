@@ -128,7 +128,7 @@ def self_test(backend: str) -> float:
 
 def _small_case() -> list[Tensor]:
     generator = torch.Generator().manual_seed(0)
-    directions, width, state_size, rank = 6, 16, 4, 3
+    directions, width, state_size, rank = 6, 16, 4, 4
 
     def normal(*shape: int) -> Tensor:
         return torch.randn(*shape, generator=generator)

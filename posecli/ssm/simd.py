@@ -88,7 +88,11 @@ def _unbox_rows(numba_type: Any, value: Any, c: Any) -> Any:
 
 def kernel(function: Function) -> Function:
     """Compile a kernel that Python calls: no GIL, machine code cached on disk. It must take a ``Rows``, see ``RowsType``."""
-    return cast("Function", numba.njit(function, nogil=True, cache=True, boundscheck=False, error_model="numpy"))
+    options: dict[str, Any] = {"nogil": True, "boundscheck": False, "error_model": "numpy"}
+    try:
+        return cast("Function", numba.njit(function, cache=True, **options))
+    except RuntimeError:  # no folder to write the cache to: compile in every process, some seconds each
+        return cast("Function", numba.njit(function, **options))
 
 
 def routine(function: Function) -> Function:

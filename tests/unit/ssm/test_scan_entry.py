@@ -1,0 +1,104 @@
+"""The scan's entry point: what it refuses, how it picks a backend, and what types come out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+
+from posecli.errors import ConfigError, DeviceError
+from posecli.ssm import ShapeError, available_backends, global_orders, multi_scan, resolve_backend, self_test
+
+Build = Callable[..., list[torch.Tensor]]
+ORDER = global_orders(2, 3, 4)
+
+
+def test_width_must_be_a_multiple_of_16_on_cpu_only(scan_arguments: Build) -> None:
+    arguments = scan_arguments(24, width=24)
+    with pytest.raises(ShapeError, match="width 24 is not a multiple of 16") as caught:
+        multi_scan(*arguments, ORDER)
+    assert isinstance(caught.value, ValueError)
+    assert isinstance(caught.value, ConfigError)
+    assert multi_scan(*arguments, ORDER, backend="chunked").shape == (1, 1, 24, 24)
+
+
+@pytest.mark.parametrize("position", range(6))
+def test_shapes_that_do_not_fit_are_named(scan_arguments: Build, position: int) -> None:
+    arguments = scan_arguments(24)
+    arguments[position] = arguments[position][..., 1:]
+    with pytest.raises(ShapeError, match="has shape"):
+        multi_scan(*arguments, ORDER)
+
+
+def test_orders_must_be_permutations(scan_arguments: Build) -> None:
+    order = torch.from_numpy(ORDER.copy())
+    multi_scan(*scan_arguments(24), order)
+    order[2, 3] = 24  # a kernel would write past the end
+    with pytest.raises(ShapeError, match="not a permutation"):
+        multi_scan(*scan_arguments(24), order)
+    with pytest.raises(ShapeError, match=r"torch\.int64"):
+        multi_scan(*scan_arguments(24), torch.from_numpy(ORDER.copy()).long())
+
+
+@pytest.mark.parametrize("groups", [(0, 1), (0, 0, 0, 0, 0, 2), (-1, 0, 0, 0, 0, 0)])
+def test_groups_must_name_every_output(scan_arguments: Build, groups: tuple[int, ...]) -> None:
+    with pytest.raises(ShapeError, match="groups"):
+        multi_scan(*scan_arguments(24), ORDER, groups=groups)
+
+
+@pytest.mark.parametrize("seg_len", [0, 5, -24])
+def test_segments_must_divide_the_length(scan_arguments: Build, seg_len: int) -> None:
+    with pytest.raises(ShapeError, match="does not divide 24"):
+        multi_scan(*scan_arguments(24), ORDER, seg_len=seg_len)
+
+
+def test_reserved_backends_say_so(scan_arguments: Build) -> None:
+    for name in ("triton", "mamba"):
+        assert available_backends()[name] == "it is not part of this release"
+        with pytest.raises(DeviceError, match="not part of this release"):
+            multi_scan(*scan_arguments(24), ORDER, backend=name)
+
+
+def test_unknown_backends_are_refused() -> None:
+    with pytest.raises(ConfigError, match="'cuda' is unknown"):
+        resolve_backend("cuda", "cpu")
+
+
+def test_auto_follows_device_and_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert resolve_backend("auto", "cpu") == "cpu"
+    assert resolve_backend("auto", "meta") == "chunked"
+    monkeypatch.setenv("POSECLI_SCAN_BACKEND", "reference")
+    assert resolve_backend("auto", "cpu") == "reference"
+    assert resolve_backend("chunked", "cpu") == "chunked"
+    monkeypatch.setenv("POSECLI_SCAN_BACKEND", "triton")
+    with pytest.raises(DeviceError, match="'triton' is not available"):
+        resolve_backend("auto", "cpu")
+
+
+def test_cpu_takes_no_other_device_and_no_float64(scan_arguments: Build) -> None:
+    with pytest.raises(DeviceError, match="on device meta"):
+        resolve_backend("cpu", "meta")
+    arguments = [argument.double() for argument in scan_arguments(24)]
+    with pytest.raises(DeviceError, match="float64"):
+        multi_scan(*arguments, ORDER, backend="cpu")
+    assert multi_scan(*arguments, ORDER).dtype == torch.float64
+
+
+def test_half_inputs_and_autocast_are_computed_in_float32(scan_arguments: Build) -> None:
+    arguments = scan_arguments(24)
+    arguments[0], arguments[1] = arguments[0].bfloat16(), arguments[1].bfloat16()
+    exact = multi_scan(*(argument.float() for argument in arguments), ORDER)
+    x = arguments[0].requires_grad_()
+    with torch.autocast("cpu", torch.bfloat16):
+        for backend in ("cpu", "chunked", "reference"):
+            y = multi_scan(x, *arguments[1:], ORDER, backend=backend)
+            assert y.dtype == torch.float32
+            assert torch.allclose(y, exact, rtol=1e-5, atol=1e-5)
+            (gradient,) = torch.autograd.grad(y.sum(), x)
+            assert gradient.dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize("backend", ["cpu", "chunked", "reference"])
+def test_self_test_measures_a_small_error(backend: str) -> None:
+    assert 0 < self_test(backend) < 1e-5
