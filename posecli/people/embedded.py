@@ -13,12 +13,12 @@ from posecli.errors import ConfigError, WeightsError
 from posecli.geometry import clip_boxes
 from posecli.people.duplicates import best_boxes
 from posecli.people.letterbox import Letterbox
-from posecli.people.personnet import INPUT_MULTIPLE_PX, PersonNet, PersonNetConfig, find_people
+from posecli.people.personnet import INPUT_MULTIPLE_PX, PersonNet, PersonNetConfig, calibrate, find_people
 from posecli.records import Detections, FloatArray, Frame
 from posecli.weights import LoadedWeights, load_weights
 
 DEFAULT_WEIGHTS = "personnet"
-DEFAULT_MIN_SCORE = 0.3
+DEFAULT_MIN_SCORE = 0.15  # what is left is the tracker's to judge
 LONGER_SIDES_PX = (416, 224)
 MAX_BATCH = 8
 MAX_PEOPLE = 100
@@ -80,6 +80,7 @@ class EmbeddedDetector:
         letterbox = Letterbox.fit((width, height), longer_side_px=longer_side_px, multiple_px=INPUT_MULTIPLE_PX)
         images = torch.from_numpy(np.stack([letterbox.apply(frame.image) for frame in frames]))
         centre, boxes = self._network(images.to(self.device).permute(0, 3, 1, 2))
+        centre = calibrate(centre, self._network.config)
         people = find_people(centre, boxes, min_score=self.min_score, max_people=MAX_PEOPLE)
         return [
             (clip_boxes(letterbox.to_frame(box.cpu().numpy()), width, height), score.cpu().numpy())

@@ -36,15 +36,21 @@ class PersonNetConfig:
         encoder: The shared encoder.
         head_channels: Channels inside the two heads.
         context_dilations: One dilated 3x3 convolution each at 1/32, so that a cell sees all of a person who fills the picture.
+        score_scale: A score is the sigmoid of the centre logit times this ...
+        score_shift: ... plus this: focal training makes timid logits; fitted so that a score is about the part of boxes that are right.
     """
 
     encoder: EncoderConfig = field(default_factory=EncoderConfig)
     head_channels: int = 64
     context_dilations: tuple[int, ...] = (2, 3)
+    score_scale: float = 1.0
+    score_shift: float = 0.0
 
     def __post_init__(self) -> None:
         if self.head_channels < 1 or any(dilation < 1 for dilation in self.context_dilations):
             raise ConfigError(f"PersonNet: sizes must be positive: {self}")
+        if not self.score_scale > 0:
+            raise ConfigError(f"PersonNet: score_scale must be positive, not {self.score_scale:g}")
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> PersonNetConfig:
@@ -56,7 +62,8 @@ class PersonNetConfig:
         try:
             encoder: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values["encoder"].items()}
             dilations = tuple(values["context_dilations"])
-            return cls(EncoderConfig(**encoder), int(values["head_channels"]), dilations)
+            calibration = float(values["score_scale"]), float(values["score_shift"])
+            return cls(EncoderConfig(**encoder), int(values["head_channels"]), dilations, *calibration)
         except (KeyError, TypeError, AttributeError, ValueError) as error:
             raise ConfigError(f"PersonNet: config {dict(values)} is not understood: {error}") from error
 
@@ -147,6 +154,11 @@ def sides_from_boxes(boxes: Tensor) -> Tensor:
     x0, y0, x1, y1 = boxes.unbind(1)
     distances = torch.stack([x - x0, y[:, None] - y0, x1 - x, y1 - y[:, None]], dim=1)
     return (distances / STRIDE).clamp_min(0.01).log()
+
+
+def calibrate(centre: Tensor, config: PersonNetConfig) -> Tensor:
+    """Logits of the centre map -> logits of the scores."""
+    return centre * config.score_scale + config.score_shift
 
 
 def find_people(centre: Tensor, boxes: Tensor, *, min_score: float, max_people: int) -> list[tuple[Tensor, Tensor]]:

@@ -24,7 +24,7 @@ from posecli.people.letterbox import Letterbox
 from posecli.records import Detections, FloatArray, Frame
 from posecli.weights import cache_folder
 
-DEFAULT_MIN_SCORE = 0.3
+DEFAULT_MIN_SCORE = 0.15  # what is left is the tracker's to judge
 LONGER_SIDE_PX = 640
 MAX_BATCH = 8
 MAX_PEOPLE = 100

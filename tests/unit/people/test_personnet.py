@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import asdict, replace
+
 import numpy as np
 import pytest
 import torch
@@ -10,7 +13,14 @@ from posecli.encoder import EncoderConfig, fold_batch_norms
 from posecli.errors import ConfigError
 from posecli.people.duplicates import best_boxes
 from posecli.people.letterbox import GREY, Letterbox
-from posecli.people.personnet import PersonNet, PersonNetConfig, boxes_from_sides, find_people, sides_from_boxes
+from posecli.people.personnet import (
+    PersonNet,
+    PersonNetConfig,
+    boxes_from_sides,
+    calibrate,
+    find_people,
+    sides_from_boxes,
+)
 
 TINY = PersonNetConfig(
     EncoderConfig(widths=(8, 8, 16, 16), depths=(1, 1, 1, 1), out_channels=16, stem_channels=8), 16, (2,)
@@ -100,11 +110,17 @@ def test_output_shapes() -> None:
 
 
 def test_config_survives_json() -> None:
-    import json
-    from dataclasses import asdict
-
     assert PersonNetConfig.from_json(json.loads(json.dumps(asdict(TINY)))) == TINY
     with pytest.raises(ConfigError, match="not understood"):
         PersonNetConfig.from_json({"encoder": {"width": [1, 2, 3, 4]}, "head_channels": 8, "context_dilations": []})
     with pytest.raises(ConfigError, match="positive"):
         PersonNetConfig(head_channels=0)
+
+
+def test_calibration_keeps_the_order() -> None:
+    centre = torch.tensor([-3.0, -0.4, 0.0, 2.0])
+    calibrated = calibrate(centre, replace(TINY, score_scale=3.0, score_shift=1.2))
+    torch.testing.assert_close(calibrated, torch.tensor([-7.8, 0.0, 1.2, 7.2]))
+    assert calibrate(centre, TINY).equal(centre)
+    with pytest.raises(ConfigError, match="score_scale"):
+        replace(TINY, score_scale=0.0)
