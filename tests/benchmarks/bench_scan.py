@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -112,8 +113,8 @@ def measure(case: Case, *, num_kernel_runs: int = 10, num_naive_runs: int = 2) -
 
     results = {}
     for name, work in (("forward", forward), ("forward_backward", both)):
-        fast = cpu_seconds(lambda work=work: work(kernel), num_kernel_runs)
-        slow = cpu_seconds(lambda work=work: work(naive_scan), num_naive_runs)
+        fast = cpu_seconds(partial(work, kernel), num_kernel_runs)
+        slow = cpu_seconds(partial(work, naive_scan), num_naive_runs)
         results[name] = {"kernel_ms": 1e3 * fast, "loop_ms": 1e3 * slow, "ratio": slow / fast}
     return results
 

@@ -8,6 +8,7 @@ from torch.nn import functional
 
 from posecli.errors import DeviceError
 from posecli.pose.deform import deform_sample
+from posecli.ssm import ShapeError
 
 
 def arguments(
@@ -87,3 +88,18 @@ def test_unknown_or_unfit_backends_are_refused() -> None:
         deform_sample(*arguments(), backend="triton")
     with pytest.raises(DeviceError, match="cannot take"):
         deform_sample(*arguments(dtype=torch.float64), backend="cpu")
+
+
+def test_an_offset_that_is_no_number_shows_in_the_output() -> None:
+    value, offsets, masks, weight = (tensor.detach() for tensor in arguments())
+    offsets[1, 2, 3, 4, 0] = float("nan")
+    expected = deform_sample(value, offsets, masks, weight, backend="reference").isnan()
+    assert int(expected.sum()) == 3 * 16
+    assert torch.equal(deform_sample(value, offsets, masks, weight, backend="cpu").isnan(), expected)
+
+
+def test_the_kernel_takes_multiples_of_16_channels() -> None:
+    inputs = arguments((1, 1, 3, 3, 24))
+    with pytest.raises(ShapeError, match="24 channels"):
+        deform_sample(*inputs)
+    assert deform_sample(*inputs, backend="reference").shape == (1, 1, 3, 3, 24)

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
-from posecli.ssm import global_orders, multi_scan, window_orders
+from posecli import ssm
+from posecli.ssm import global_orders, window_orders
 from posecli.ssm.torch_chunked import linear_recurrence
 
+multi_scan: Any = ssm.multi_scan  # mypy does not count what a star unpacks in front of other arguments
 BACKENDS = ("cpu", "chunked")
 TOLERANCE = 1e-5
 
 
 def arguments(
     length: int, *, batch: int = 1, width: int = 16, directions: int = 6, states: int = 4, rank: int = 4
-) -> list[Tensor]:
-    """Arguments as a fresh network would have them: steps from 0.001 to 0.1, A = -1..-N; made in float32."""
+) -> Any:
+    """Arguments, a list of tensors, as a fresh network would have them: steps from 0.001 to 0.1, A = -1..-N; made in float32."""
     generator = torch.Generator().manual_seed(length + 100 * states)
 
     def normal(*shape: int) -> Tensor:
@@ -35,16 +38,16 @@ def arguments(
     ]
 
 
-def run(inputs: list[Tensor], order: Tensor, backend: str, **options: object) -> list[Tensor]:
+def run(inputs: Any, order: Tensor, backend: str, **options: Any) -> list[Tensor]:
     """The output and the gradients of its product with a fixed tensor."""
     dtype = torch.float64 if backend == "reference" else torch.float32
-    leaves = [tensor.detach().to(dtype).requires_grad_() for tensor in inputs]
+    leaves: Any = [tensor.detach().to(dtype).requires_grad_() for tensor in inputs]
     y = multi_scan(*leaves, order, backend=backend, **options)
     upstream = torch.randn(y.shape, generator=torch.Generator().manual_seed(1)).to(dtype)
     return [y.detach(), *torch.autograd.grad(y, leaves, upstream)]
 
 
-def assert_parity(inputs: list[Tensor], order: Tensor, **options: object) -> None:
+def assert_parity(inputs: Any, order: Tensor, **options: Any) -> None:
     expected = run(inputs, order, "reference", **options)
     names = ("y", "x", "proj", "dt_weight", "dt_bias", "A_log", "D")
     for backend in BACKENDS:
@@ -54,7 +57,7 @@ def assert_parity(inputs: list[Tensor], order: Tensor, **options: object) -> Non
             assert error <= bound, f"{backend}: {name} is off by {error:.1e}, {bound:.1e} allowed"
 
 
-def six(frames: int, height: int, width: int, **options: object) -> Tensor:
+def six(frames: int, height: int, width: int, **options: Any) -> Tensor:
     return torch.from_numpy(global_orders(frames, height, width, **options).copy())
 
 
@@ -90,7 +93,7 @@ def test_windows_reset_and_carried(size: tuple[int, int, int], window_hw: tuple[
         (("spatial",), (1, 0)),
     ],
 )
-def test_subsets_and_groups(types: tuple[str, ...], groups: tuple[int, ...]) -> None:
+def test_subsets_and_groups(types: Any, groups: tuple[int, ...]) -> None:
     order = six(2, 4, 9, types=types)
     assert_parity(arguments(72, directions=len(groups), width=48), order, groups=groups)
 
@@ -112,7 +115,7 @@ def test_groups_add_up_to_the_plain_sum(backend: str) -> None:
 def test_an_order_is_gather_scan_scatter(backend: str) -> None:
     inputs = arguments(36, directions=1)
     row = torch.randperm(36, generator=torch.Generator().manual_seed(3))
-    gathered = [inputs[0][:, row], inputs[1][:, row], *inputs[2:]]
+    gathered: Any = [inputs[0][:, row], inputs[1][:, row], *inputs[2:]]
     straight = torch.arange(36, dtype=torch.int32)[None]
     expected = multi_scan(*gathered, straight, backend=backend)[:, :, torch.argsort(row)]
     assert torch.equal(multi_scan(*inputs, row.int()[None], backend=backend), expected)
@@ -122,7 +125,7 @@ def test_an_order_is_gather_scan_scatter(backend: str) -> None:
 def test_a_reset_is_a_new_sequence(backend: str) -> None:
     inputs = arguments(48, directions=1)
     straight = torch.arange(48, dtype=torch.int32)[None]
-    pieces = [inputs[0].reshape(4, 12, -1), inputs[1].reshape(4, 12, 1, -1), *inputs[2:]]
+    pieces: Any = [inputs[0].reshape(4, 12, -1), inputs[1].reshape(4, 12, 1, -1), *inputs[2:]]
     expected = multi_scan(*pieces, straight[:, :12].contiguous(), backend=backend).reshape(1, 1, 48, -1)
     computed = multi_scan(*inputs, straight, seg_len=12, backend=backend)
     assert torch.allclose(computed, expected, rtol=1e-6, atol=1e-6)
