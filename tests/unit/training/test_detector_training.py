@@ -13,10 +13,12 @@ import torch
 
 from posecli.encoder import EncoderConfig
 from posecli.errors import ConfigError
+from posecli.formats.ground_truth import read_ground_truth
 from posecli.people.detector import create_detector
 from posecli.people.personnet import STRIDE, PersonNet, PersonNetConfig, find_people
-from posecli.records import Frame
+from posecli.records import Detections, Frame
 from posecli.training.detector.augment import Example, make_example
+from posecli.training.detector.calibration import fit_calibration
 from posecli.training.detector.data import Picture, is_group, load_pictures
 from posecli.training.detector.initialise import initialise_encoder
 from posecli.training.detector.loop import DetectorStep, DetectorTrainer, train_detector
@@ -255,3 +257,23 @@ def test_the_shipped_recipe_parses_and_typos_do_not(tmp_path: Path) -> None:
         read_detector_recipe(path)
     with pytest.raises(ConfigError, match="multiples of 32"):
         ScheduleConfig(steps=1, sizes_px=(100,))
+
+
+def test_calibrated_scores_are_how_often_boxes_are_right(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    config = write_set(tmp_path)
+    truth = read_ground_truth(tmp_path / config.annotations)
+    found = {}
+    logits = rng.normal(-1.0, 1.0, 4000)
+    is_right = rng.random(4000) < 1 / (1 + np.exp(-(3.0 * logits + 1.5)))  # the law to be found again
+    for i in range(4000):
+        person = truth.boxes[i % 8]
+        box = person if is_right[i] else person + 200
+        found[i] = Detections(i, box[None], np.array([1 / (1 + np.exp(-logits[i]))], np.float32))
+    many = replace(truth, images=tuple(replace(truth.images[i % 8], image_id=i) for i in range(4000)))
+    many = replace(many, image_ids=np.arange(4000), boxes=np.tile(truth.boxes, (500, 1)))
+    scale, shift = fit_calibration(found, many)
+    assert scale == pytest.approx(3.0, abs=0.3)
+    assert shift == pytest.approx(1.5, abs=0.3)
+    with pytest.raises(ConfigError, match="not enough"):
+        fit_calibration({}, truth)
