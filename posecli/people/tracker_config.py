@@ -35,7 +35,7 @@ class TrackerConfig:
     max_lost_s: float = 1.0
     max_held_s: float = 3.0
     confirm_hits: int = 2
-    pose_hold_score: float = 0.5
+    pose_hold_score: float = 0.4
     pose_hold_iou: float = 0.3
     duplicate_iou: float = 0.7
     duplicate_oks: float = 0.7

@@ -51,7 +51,7 @@ class StitchConfig:
     duplicate_oks: float = 0.7
     suspect_oks: float = 0.5
     min_frames: int = 4
-    min_score: float = 0.2
+    min_score: float = 0.3
 
     def __post_init__(self) -> None:
         for field in fields(self):
