@@ -14,7 +14,7 @@ from posecli.geometry import clip_boxes
 from posecli.people.duplicates import best_boxes
 from posecli.people.letterbox import Letterbox
 from posecli.people.personnet import INPUT_MULTIPLE_PX, PersonNet, PersonNetConfig, calibrate, find_people
-from posecli.records import Detections, FloatArray, Frame
+from posecli.records import Detections, FloatArray, Frame, ImageArray
 from posecli.weights import LoadedWeights, load_weights
 
 DEFAULT_WEIGHTS = "personnet"
@@ -70,20 +70,27 @@ class EmbeddedDetector:
         return found
 
     def _detect_batch(self, frames: list[Frame]) -> list[Detections]:
-        looks = [self._look(frames, side) for side in self.longer_sides_px]
+        height, width = frames[0].image.shape[:2]
+        pictures, looks = [frame.image for frame in frames], []
+        for side in sorted(self.longer_sides_px, reverse=True):
+            letterbox = Letterbox.fit((width, height), longer_side_px=side, multiple_px=INPUT_MULTIPLE_PX)
+            inputs = [letterbox.apply(picture) for picture in pictures]
+            looks.append(self._look(inputs, letterbox))
+            scaled_w, scaled_h = letterbox.scaled_wh
+            pictures = [
+                picture[:scaled_h, :scaled_w] for picture in inputs
+            ]  # the next, smaller size is made of this one
         return [_merge(frame, list(found)) for frame, *found in zip(frames, *looks, strict=True)]
 
     @torch.inference_mode()
-    def _look(self, frames: list[Frame], longer_side_px: int) -> list[tuple[FloatArray, FloatArray]]:
-        """Boxes (N, 4) in frame px and scores (N,) of each frame, at one size; duplicates not yet removed."""
-        height, width = frames[0].image.shape[:2]
-        letterbox = Letterbox.fit((width, height), longer_side_px=longer_side_px, multiple_px=INPUT_MULTIPLE_PX)
-        images = torch.from_numpy(np.stack([letterbox.apply(frame.image) for frame in frames]))
+    def _look(self, inputs: list[ImageArray], letterbox: Letterbox) -> list[tuple[FloatArray, FloatArray]]:
+        """Boxes (N, 4) in frame px and scores (N,) of each letterboxed picture; duplicates not yet removed."""
+        images = torch.from_numpy(np.stack(inputs))
         centre, boxes = self._network(images.to(self.device).permute(0, 3, 1, 2))
         centre = calibrate(centre, self._network.config)
         people = find_people(centre, boxes, min_score=self.min_score, max_people=MAX_PEOPLE)
         return [
-            (clip_boxes(letterbox.to_frame(box.cpu().numpy()), width, height), score.cpu().numpy())
+            (clip_boxes(letterbox.to_frame(box.cpu().numpy()), *letterbox.frame_wh), score.cpu().numpy())
             for box, score in people
         ]
 

@@ -44,8 +44,8 @@ class Letterbox:
         return np.array(self.scaled_wh, np.float64) / self.frame_wh
 
     def apply(self, image: ImageArray) -> ImageArray:
-        """(H, W, 3) frame -> (H_in, W_in, 3) input."""
-        is_smaller = self.scaled_wh[0] < self.frame_wh[0]
+        """(H, W, 3) frame, or the same picture in another size -> (H_in, W_in, 3) input."""
+        is_smaller = self.scaled_wh[0] < image.shape[1]
         scaled = cv2.resize(image, self.scaled_wh, interpolation=cv2.INTER_AREA if is_smaller else cv2.INTER_LINEAR)
         result = np.full((self.input_wh[1], self.input_wh[0], 3), GREY, np.uint8)
         result[: self.scaled_wh[1], : self.scaled_wh[0]] = scaled
