@@ -22,9 +22,9 @@ class TrackerConfig:
     at this many looks in a row are one.
     """
 
-    high_score: float = 0.5
+    high_score: float = 0.4
     low_score: float = 0.15
-    new_track_score: float = 0.55
+    new_track_score: float = 0.4
     new_track_iou: float = 0.5
     min_iou_high: float = 0.3
     min_iou_low: float = 0.2
