@@ -16,7 +16,7 @@ from posecli.records import Frame
 def test_the_three_people_of_the_example_are_found(repository: Path) -> None:
     with av.open(str(repository / "examples" / "rendered_people.mp4")) as container:
         pictures = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)][::30]
-    frames = [Frame(i, i, float(i), picture) for i, picture in enumerate(pictures)]
+    frames = [Frame(i, i, float(i), np.asarray(picture, np.uint8)) for i, picture in enumerate(pictures)]
     found = create_detector("embedded", min_score=0.5).detect(frames)
     counts = [len(detections.boxes) for detections in found]
     assert all(2 <= count <= 4 for count in counts)  # they cross: one may be hidden
