@@ -66,6 +66,7 @@ def annotate(
     ] = True,
     start: _Seconds = None,
     end: _Seconds = None,
+    fps: Annotated[str, typer.Option("--fps", help="Frame rate of a folder of images; videos have their own.")] = "30",
     style: Annotated[str, typer.Option("--style", help="How the overlay is drawn.")] = "default",
     device: Annotated[str, typer.Option("--device", help="cpu, cuda, or cuda:N.")] = "cpu",
     scan_backend: Annotated[str, typer.Option("--scan-backend", help="See posecli doctor.")] = "auto",
@@ -106,6 +107,7 @@ def annotate(
         smooth=smooth,
         start_s=_parse_time(start, "--start"),
         end_s=_parse_time(end, "--end"),
+        image_fps=fps,
         device=device,
         scan_backend=scan_backend,
     )

@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from fractions import Fraction
 from pathlib import Path
 from time import perf_counter
 from typing import Any, Protocol
@@ -97,7 +98,7 @@ def annotate(
     report = progress or _no_progress
     get_style(outputs.overlay_style)  # a typo must not cost hours
     with ExitStack() as stack:
-        source = stack.enter_context(open_source(video, start_s=settings.start_s, end_s=settings.end_s))
+        source = stack.enter_context(_open(video, settings, settings.start_s))
         journal_file = journal_path(outputs.poses)
         if not journal_file.exists():
             _check_outputs(outputs, set(), overwrite=overwrite)
@@ -202,7 +203,7 @@ class _Run:
         """Frames from ``index`` on, without decoding all that came before; nothing where the video had ended."""
         if time_s is None:
             return
-        with open_source(self.video, start_s=time_s, end_s=self.settings.end_s) as source:
+        with _open(self.video, self.settings, time_s) as source:
             yield from (frame for frame in source.frames() if frame.index >= index)
 
     def _total(self) -> int | None:
@@ -249,6 +250,10 @@ class _Run:
         write_run_report(report_path, annotation.run, command=command, timings_s=timings, counts=counts, overwrite=True)
         self.journal.note_output(report_path)
         write_coco_dataset(annotation, outputs.poses, overwrite=True)
+
+
+def _open(video: Path, settings: AnnotateSettings, start_s: float | None) -> Source:
+    return open_source(video, start_s=start_s, end_s=settings.end_s, image_fps=Fraction(settings.image_fps))
 
 
 def _check_outputs(outputs: Outputs, own: set[str], *, overwrite: bool) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from fractions import Fraction
 from typing import Any, Literal, get_args
 
 from posecli.errors import ConfigError
@@ -33,6 +34,7 @@ class AnnotateSettings:
         smooth: Whether the keypoints are smoothed (the raw ones are kept either way).
         start_s: First second to annotate.
         end_s: Where to stop.
+        image_fps: Frames a second that a folder of images counts as, exact: ``25``, ``29.97`` or ``30000/1001``.
         device: ``cpu``, ``cuda`` or ``cuda:N``.
         scan_backend: See `posecli.ssm.multi_scan`.
     """
@@ -49,6 +51,7 @@ class AnnotateSettings:
     smooth: bool = True
     start_s: float | None = None
     end_s: float | None = None
+    image_fps: str = "30"
     device: str = "cpu"
     scan_backend: str = "auto"
     tracker: TrackerConfig = field(default_factory=TrackerConfig)
@@ -62,6 +65,8 @@ class AnnotateSettings:
             raise ConfigError(f"window mode {self.mode!r} is not one of {', '.join(get_args(WindowMode))}")
         if self.detect_every is not None and self.detect_every < 1:
             raise ConfigError(f"detect-every is {self.detect_every}, it must be at least 1")
+        if not _is_rate(self.image_fps):
+            raise ConfigError(f"fps {self.image_fps!r} is not a frame rate", hint="for example 25, or 30000/1001")
         if self.start_s is not None and self.start_s < 0:
             raise ConfigError(f"start is {self.start_s} s, it must not be negative")
         if self.start_s is not None and self.end_s is not None and self.end_s <= self.start_s:
@@ -72,3 +77,10 @@ class AnnotateSettings:
         content = asdict(self)
         content["boxes"] = None if self.boxes is None else len(self.boxes)
         return content
+
+
+def _is_rate(text: str) -> bool:
+    try:
+        return Fraction(text) > 0
+    except (ValueError, ZeroDivisionError):
+        return False

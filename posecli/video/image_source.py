@@ -15,6 +15,7 @@ import numpy as np
 from posecli.errors import VideoError
 from posecli.records import Frame, ImageArray, VideoInfo
 
+DEFAULT_FPS = Fraction(30)
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"})
 
 
@@ -37,17 +38,24 @@ def list_images(folder: Path) -> list[Path]:
 class ImageSource:
     """Still images as frames. See `posecli.video.source.open_source`.
 
-    There is no clock: the k-th image has pts k and time_s k, the time base is one second, fps is unknown.
+    Images have no clock, but motion needs one: they count as pictures of a video of ``fps`` frames a second; the k-th has pts k.
     """
 
-    def __init__(self, path: Path, *, start_s: float | None = None, end_s: float | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        start_s: float | None = None,
+        end_s: float | None = None,
+        fps: Fraction = DEFAULT_FPS,
+    ) -> None:
         self.path = path
         self.warnings: list[str] = []
         self._files = list_images(path) if path.is_dir() else [path]
         self._start_s, self._end_s = start_s, end_s
         if not self._files:
             raise VideoError(f"{path}: folder without images", hint=f"known: {' '.join(sorted(IMAGE_SUFFIXES))}")
-        self.info = _describe(path, self._files)
+        self.info = _describe(path, self._files, fps)
 
     def __enter__(self) -> Self:
         return self
@@ -66,14 +74,15 @@ class ImageSource:
         size_wh = (self.info.width_px, self.info.height_px)
         previous: ImageArray = np.zeros((*size_wh[::-1], 3), np.uint8)
         for index, file in enumerate(self._files):
-            if (self._start_s is not None and index < self._start_s) or (
-                self._end_s is not None and index >= self._end_s
+            time_s = float(index * self.info.time_base)
+            if (self._start_s is not None and time_s < self._start_s) or (
+                self._end_s is not None and time_s >= self._end_s
             ):
                 continue
             image = read_image(file)
             if image is None:
                 self.warnings.append(f"{file}: cannot be read as an image: the picture before stands in for it")
-                yield Frame(index, index, float(index), previous.copy(), "corrupt")
+                yield Frame(index, index, time_s, previous.copy(), "corrupt")
                 continue
             found_wh = (image.shape[1], image.shape[0])
             if found_wh != size_wh:
@@ -82,7 +91,7 @@ class ImageSource:
                     what, hint="a folder is one sequence: put images of other sizes in folders of their own"
                 )
             previous = image
-            yield Frame(index, index, float(index), image)
+            yield Frame(index, index, time_s, image)
 
 
 def read_image(path: Path) -> ImageArray | None:
@@ -101,7 +110,7 @@ def read_image(path: Path) -> ImageArray | None:
     return None if image is None else cv2.cvtColor(image, cv2.COLOR_BGR2RGB).astype(np.uint8, copy=False)
 
 
-def _describe(path: Path, files: list[Path]) -> VideoInfo:
+def _describe(path: Path, files: list[Path], fps: Fraction) -> VideoInfo:
     """Facts from the first image that can be read."""
     image = next((i for i in map(read_image, files) if i is not None), None)
     if image is None:
@@ -111,11 +120,11 @@ def _describe(path: Path, files: list[Path]) -> VideoInfo:
         path=path,
         width_px=width,
         height_px=height,
-        fps=None,
+        fps=fps,
         num_frames_from_header=len(files),
-        duration_s=float(len(files)),
+        duration_s=float(len(files) / fps),
         rotation_deg=0,
-        time_base=Fraction(1),
+        time_base=1 / fps,
         codec="images",
         pixel_format="rgb24",
         colour="srgb",

@@ -10,6 +10,7 @@ import numpy as np
 from posecli.errors import VideoError
 from posecli.records import Annotation, Frame
 from posecli.skeletons import get_skeleton
+from posecli.video.image_source import DEFAULT_FPS
 from posecli.video.overlay import DrawnPose, draw_poses, get_style
 from posecli.video.sink import VideoSink
 from posecli.video.source import Source, open_source
@@ -85,7 +86,7 @@ def open_annotated(annotation: Annotation) -> Source:
     start_s = None
     if annotation.first_frame_index and len(annotation.frames):
         start_s = max(float(annotation.frames.time_s[0]) - _LEAD_IN_S, 0.0)
-    source = open_source(video.path, start_s=start_s)
+    source = open_source(video.path, start_s=start_s, image_fps=video.fps or DEFAULT_FPS)
     found_wh = (source.info.width_px, source.info.height_px)
     if found_wh != (video.width_px, video.height_px):
         what = f"{video.path}: is {found_wh[0]}x{found_wh[1]}, was annotated at {video.width_px}x{video.height_px}"

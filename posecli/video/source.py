@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self
@@ -10,7 +11,7 @@ from typing import Protocol, Self
 from posecli.errors import ConfigError, VideoError
 from posecli.records import Frame, VideoInfo
 from posecli.video.file_source import FileSource, probe_file
-from posecli.video.image_source import ImageSource, is_image
+from posecli.video.image_source import DEFAULT_FPS, ImageSource, is_image
 
 
 class Source(Protocol):
@@ -34,7 +35,12 @@ class Source(Protocol):
 
 
 def open_source(
-    path: Path, *, start_s: float | None = None, end_s: float | None = None, num_threads: int | None = None
+    path: Path,
+    *,
+    start_s: float | None = None,
+    end_s: float | None = None,
+    num_threads: int | None = None,
+    image_fps: Fraction = DEFAULT_FPS,
 ) -> Source:
     """Open a video file, a folder of images, or an image.
 
@@ -47,6 +53,7 @@ def open_source(
         start_s: Only frames with ``time_s >= start_s``; their ``index`` remains that in the whole video.
         end_s: Only frames with ``time_s < end_s``.
         num_threads: Decoder threads; by default two where there are two processors. Each holds a picture.
+        image_fps: What a folder of images counts as; video files have their own clock.
 
     Raises:
         VideoError: The input is missing, empty, or not readable as video or image.
@@ -55,7 +62,7 @@ def open_source(
     if start_s is not None and end_s is not None and end_s <= start_s:
         raise ConfigError(f"end {end_s} s is not after start {start_s} s")
     if _is_still(path):
-        return ImageSource(path, start_s=start_s, end_s=end_s)
+        return ImageSource(path, start_s=start_s, end_s=end_s, fps=image_fps)
     return FileSource(path, start_s=start_s, end_s=end_s, num_threads=num_threads)
 
 

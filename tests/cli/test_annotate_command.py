@@ -152,6 +152,7 @@ def test_weights_that_do_not_serve_are_one_line(video: Path, tmp_path: Path, tin
         (["--window-mode", "triple"], 2, "triple"),
         (["--persons", "tallest"], 2, "tallest"),
         (["--start", "abc"], 2, "--start"),
+        (["--fps", "0"], 2, "fps '0'"),
         (["--start", "3", "--end", "2"], 2, "after start"),
         (["--hop", "9", "--detector", "full-frame"], 2, "hop 9"),
         (["--style", "baroque", "--detector", "full-frame", "--overlay", "o.mp4"], 2, "baroque"),

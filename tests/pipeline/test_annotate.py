@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
@@ -15,6 +16,7 @@ from posecli.formats.coco import read_coco_dataset
 from posecli.pipeline.annotate import Outputs, annotate
 from posecli.pipeline.journal import journal_path
 from posecli.pipeline.settings import AnnotateSettings
+from posecli.video.source import open_source
 
 MakeVideo = Callable[..., Path]
 DetectWith = Callable[[Callable[[int, int], bool]], None]
@@ -187,3 +189,28 @@ def test_impossible_settings_are_refused() -> None:
         AnnotateSettings(persons="some")  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="end 1.0 s does not lie after start 2.0 s"):
         AnnotateSettings(start_s=2.0, end_s=1.0)
+
+
+def test_a_folder_of_images_is_a_video_at_the_rate_asked_for(
+    video: Path, tmp_path: Path, settings: AnnotateSettings, detect_with: DetectWith
+) -> None:
+    detect_with(lambda person, index: True)
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    with open_source(video) as source:
+        for frame in source.frames():
+            cv2.imwrite(str(folder / f"{frame.index}.png"), frame.image)
+    outputs = Outputs(tmp_path / "poses.json", overlay=tmp_path / "overlay.mp4")
+    annotation = annotate(folder, outputs, replace(settings, image_fps="25")).annotation
+    assert [len(pose) for pose in annotation.poses] == [83, 83]
+    assert np.allclose(annotation.frames.time_s, np.arange(83) / 25)
+    with open_source(tmp_path / "overlay.mp4") as overlay:
+        assert overlay.info.fps == 25
+        assert len(list(overlay.frames())) == 83
+
+
+def test_one_image_is_annotated(tmp_path: Path, settings: AnnotateSettings, detect_with: DetectWith) -> None:
+    detect_with(lambda person, index: True)
+    cv2.imwrite(str(tmp_path / "still.png"), np.full((64, 96, 3), 90, np.uint8))
+    annotation = annotate(tmp_path / "still.png", Outputs(tmp_path / "poses.json"), settings).annotation
+    assert [len(pose) for pose in annotation.poses] == [1, 1]

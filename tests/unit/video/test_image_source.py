@@ -26,11 +26,12 @@ def test_a_folder_is_a_sequence_in_natural_order(tmp_path):
         _write(tmp_path / f"img{number}.png", number)
     (tmp_path / "notes.txt").write_text("x")
     _write(tmp_path / ".hidden.png", 99)
-    with open_source(tmp_path) as source:
+    with open_source(tmp_path, image_fps=Fraction(4)) as source:
         frames = list(source.frames())
     assert [int(f.image[0, 0, 0]) for f in frames] == [1, 2, 10]
-    assert [(f.index, f.pts, f.time_s) for f in frames] == [(0, 0, 0.0), (1, 1, 1.0), (2, 2, 2.0)]
-    assert (source.info.fps, source.info.time_base, source.info.num_frames_from_header) == (None, Fraction(1), 3)
+    assert [(f.index, f.pts, f.time_s) for f in frames] == [(0, 0, 0.0), (1, 1, 0.25), (2, 2, 0.5)]
+    info = source.info
+    assert (info.fps, info.time_base, info.num_frames_from_header, info.duration_s) == (4, Fraction(1, 4), 3, 0.75)
     assert (source.info.width_px, source.info.height_px) == (20, 10)
     assert source.warnings == []
 
@@ -45,7 +46,7 @@ def test_images_are_rgb(tmp_path):
 def test_a_range_keeps_the_numbers(tmp_path):
     for number in range(6):
         _write(tmp_path / f"{number}.png", number)
-    with open_source(tmp_path, start_s=2, end_s=4) as source:
+    with open_source(tmp_path, start_s=0.5, end_s=1.0, image_fps=Fraction(4)) as source:
         assert [f.index for f in source.frames()] == [2, 3]
 
 
