@@ -15,6 +15,7 @@ from posecli.evaluation.boxes import PersonDetector, detect_all
 from posecli.evaluation.oks import PredictedPoses, keypoint_average_precision
 from posecli.evaluation.pck import PckTable, pck
 from posecli.evaluation.pictures import read_picture
+from posecli.evaluation.reliability import ReliabilityBin, reliability
 from posecli.formats.ground_truth import GroundTruth
 from posecli.formats.rows import instance_scores
 from posecli.geometry import iou_matrix
@@ -50,6 +51,7 @@ class KeypointReport:
     num_found: int
     pck: PckTable
     oks: dict[str, float | None]
+    reliability: tuple[ReliabilityBin, ...]
 
     def to_json(self) -> dict[str, Any]:
         """A JSON object."""
@@ -60,13 +62,20 @@ class KeypointReport:
             "num_found": self.num_found,
             **self.pck,
             "oks": self.oks,
+            "reliability": [part.to_json() for part in self.reliability],
         }
 
     def rows(self) -> list[tuple[str, float | None]]:
         """Name and per cent, for a table."""
         limb = [(f"{name}, limb points", groups["limb"]) for name, groups in self.pck.items()]
         everything = [(f"{name}, all points", groups["all"]) for name, groups in self.pck.items()]
-        return [*limb, *everything, *((f"OKS {key.upper()}", value) for key, value in self.oks.items())]
+        oks = [(f"OKS {key.upper()}", value) for key, value in self.oks.items()]
+        right = [
+            (f"right (PCK@0.1 box) at score {part.low:.1f} to {part.high:.1f}, {part.num_points} points", part.correct)
+            for part in self.reliability
+            if part.num_points
+        ]
+        return [*limb, *everything, *oks, *right]
 
 
 def evaluate_keypoints(
@@ -112,6 +121,7 @@ def evaluate_keypoints(
     poses = PredictedPoses(task.image_ids, keypoints, instance_scores(scores, task.box_scores))
     missed = np.full((1, len(POSECLI19), 2), np.nan, np.float32)
     judged = np.concatenate([keypoints, missed])[chosen]
+    judged_scores = np.concatenate([scores, np.zeros((1, len(POSECLI19)), np.float32)])[chosen]
     return KeypointReport(
         boxes=boxes,
         num_images=len(np.unique(ground_truth.image_ids[people])),
@@ -119,6 +129,7 @@ def evaluate_keypoints(
         num_found=int((chosen >= 0).sum()),
         pck=pck(judged, ground_truth.keypoints[people], ground_truth.boxes[people]),
         oks=keypoint_average_precision(poses, ground_truth),
+        reliability=reliability(judged, judged_scores, ground_truth.keypoints[people], ground_truth.boxes[people]),
     )
 
 

@@ -64,7 +64,10 @@ def test_an_estimator_that_knows_scores_everything(labelled, tmp_path: Path) -> 
     for name in ("pck_torso_0.2", "pck_box_0.05", "pck_box_0.1"):
         assert document[name]["limb"] == document[name]["all"] == document[name]["per_keypoint"]["neck"] == 100.0
     assert report.rows()[0] == ("pck_torso_0.2, limb points", 100.0)
-    assert report.rows()[-1] == ("OKS AR", 100.0)
+    assert ("OKS AR", 100.0) in report.rows()
+    assert report.rows()[-1][0].startswith("right (PCK@0.1 box) at score 0.9 to 1.0")
+    assert report.rows()[-1][1] == 100.0
+    assert len(document["reliability"]) == 10
 
 
 def test_an_estimator_that_is_off_misses(labelled, tmp_path: Path) -> None:
