@@ -120,8 +120,11 @@ def annotate(
 
 def _run(video: Path, outputs: Outputs, settings: AnnotateSettings, *, overwrite: bool) -> AnnotateResult:
     """The work, under a progress line; an interruption says that nothing is lost."""
+    from posecli.pipeline.allocator import keep_freed_memory
     from posecli.pipeline.annotate import annotate as run
     from posecli.pipeline.journal import journal_path
+
+    keep_freed_memory()
 
     command = ("posecli", *sys.argv[1:])
     try:

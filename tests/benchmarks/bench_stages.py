@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from posecli.people.detector import create_detector
+from posecli.pipeline.allocator import keep_freed_memory
 from posecli.pose.estimator import PoseEstimator
 from posecli.video.source import open_source
 
@@ -43,6 +44,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=20)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
+    keep_freed_memory()  # as `posecli annotate` does
     with open_source(EXAMPLE) as source:
         frames = [frame for frame, _ in zip(source.frames(), range(5), strict=False)]
     images = [frame.image for frame in frames]

@@ -31,7 +31,12 @@ def test_a_folder_is_a_sequence_in_natural_order(tmp_path):
     assert [int(f.image[0, 0, 0]) for f in frames] == [1, 2, 10]
     assert [(f.index, f.pts, f.time_s) for f in frames] == [(0, 0, 0.0), (1, 1, 0.25), (2, 2, 0.5)]
     info = source.info
-    assert (info.fps, info.time_base, info.num_frames_from_header, info.duration_s) == (Fraction(4), Fraction(1, 4), 3, 0.75)
+    assert (info.fps, info.time_base, info.num_frames_from_header, info.duration_s) == (
+        Fraction(4),
+        Fraction(1, 4),
+        3,
+        0.75,
+    )
     assert (source.info.width_px, source.info.height_px) == (20, 10)
     assert source.warnings == []
 
