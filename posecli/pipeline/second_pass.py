@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from posecli.people.tracker import TrackLedger
 from posecli.people.tracks import stitch_tracks
 from posecli.pipeline.settings import AnnotateSettings, Persons
+from posecli.pose.sides import settle_sides
 from posecli.pose.smoothing import jitter, smooth_sequence
 from posecli.records import FloatArray, FrameTable, PoseSequence
 from posecli.skeletons import POSECLI19
@@ -85,7 +86,8 @@ def finish_poses(
         settings: How.
 
     Returns:
-        The finished tracks by id, and facts for the run record: suspect switches, jitter before and after.
+        The finished tracks by id, and facts for the run record: suspect switches, places where left and right were exchanged,
+        jitter before and after.
     """
     time_s, first = collected.frames.time_s, collected.first_frame
     stitched = stitch_tracks(
@@ -103,11 +105,16 @@ def finish_poses(
     ]
     poses = choose_persons(poses, settings.persons)
     before = [_jitter(pose, time_s, first) for pose in poses]
+    num_exchanged = 0
     if settings.smooth:
+        settled = [settle_sides(pose, time_s, settings.sides, first_frame_index=first) for pose in poses]
+        num_exchanged = sum(count for _, count in settled)
+        poses = [pose for pose, _ in settled]
         poses = [smooth_sequence(pose, time_s, settings.smoothing, first_frame_index=first) for pose in poses]
     after = [_jitter(pose, time_s, first) for pose in poses]
     facts = {
         "suspect_switches": [asdict(suspect) for suspect in stitched.suspects],
+        "sides_exchanged": num_exchanged,
         "jitter": {"raw": _mean(before), "smoothed": _mean(after), "unit": "box sizes per second squared"},
     }
     return tuple(poses), facts

@@ -10,6 +10,7 @@ from typing import Any, Literal, get_args
 from posecli.errors import ConfigError
 from posecli.people.tracker_config import TrackerConfig
 from posecli.people.tracks import StitchConfig
+from posecli.pose.sides import SidesConfig
 from posecli.pose.smoothing import SmoothingConfig
 from posecli.pose.windows import WindowMode
 from posecli.records import Detections
@@ -31,7 +32,7 @@ class AnnotateSettings:
         mode: See `posecli.pose.windows`.
         hop: Frames between two windows; ``None``: as many as a window holds (``clip``), 1 (``key``).
         persons: Whom to keep: everybody, the largest person, or whoever is seen longest.
-        smooth: Whether the keypoints are smoothed (the raw ones are kept either way).
+        smooth: Whether left and right are settled over time and keypoints smoothed (the raw ones are kept either way).
         start_s: First second to annotate.
         end_s: Where to stop.
         image_fps: Frames a second that a folder of images counts as, exact: ``25``, ``29.97`` or ``30000/1001``.
@@ -56,6 +57,7 @@ class AnnotateSettings:
     scan_backend: str = "auto"
     tracker: TrackerConfig = field(default_factory=TrackerConfig)
     stitch: StitchConfig = field(default_factory=StitchConfig)
+    sides: SidesConfig = field(default_factory=SidesConfig)
     smoothing: SmoothingConfig = field(default_factory=SmoothingConfig)
 
     def __post_init__(self) -> None:
