@@ -57,6 +57,7 @@ class Journal:
         self.is_foreign = False
         self.is_worth_keeping = False
         self.resume: Resume | None = None
+        self._written: set[str] = set()
         end = self._find_end() if path.exists() else 0
         try:
             self._stream: BinaryIO = path.open("r+b" if end else "wb")
@@ -86,6 +87,7 @@ class Journal:
         """Remember that this run has written ``path``: a resumed run may replace it."""
         self._append({"wrote": path.name})
         self._stream.flush()
+        self._written.add(path.name)
 
     def chunks(self) -> Iterator[dict[str, Any]]:
         """All chunks, in order."""
@@ -95,9 +97,8 @@ class Journal:
                 yield record
 
     def written_outputs(self) -> set[str]:
-        """Names of the files this run has written before it was interrupted."""
-        self._stream.flush()
-        return {record["wrote"] for record, _ in _records(self.path) if "wrote" in record}
+        """Names of the files this run has written, before it was interrupted and since."""
+        return set(self._written)
 
     def close(self) -> None:
         """Flush and close; the file stays."""
@@ -136,6 +137,7 @@ class Journal:
                 self.is_worth_keeping = True
             elif "wrote" in record:
                 end = record_end
+                self._written.add(record["wrote"])
         return end
 
 
