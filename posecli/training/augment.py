@@ -12,13 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from posecli.geometry import CropTransform, affine_apply
+from posecli.pose.crops import ENLARGE
 from posecli.records import FloatArray, ImageArray
 from posecli.skeletons import POSECLI19
 from posecli.training.limb_motion import pull_limbs
 from posecli.training.recipe import AugmentConfig
 from posecli.training.stills import Still
 
-_ENLARGE = 1.25
 _UPPER = [i for i, n in enumerate(POSECLI19.keypoint_names) if not n.endswith(("hip", "knee", "ankle"))]
 _LOWER = [i for i, n in enumerate(POSECLI19.keypoint_names) if n.endswith(("hip", "knee", "ankle"))]
 
@@ -72,7 +72,7 @@ def make_window(
 def _base_matrix(
     still: Still, config: AugmentConfig, crop_hw: tuple[int, int], rng: np.random.Generator
 ) -> NDArray[np.float64]:
-    box, enlarge = still.box, _ENLARGE
+    box, enlarge = still.box, ENLARGE
     if rng.random() < config.half_body:
         part = _UPPER if rng.random() < 0.6 else _LOWER
         points = still.keypoints[part][still.is_labelled[part]]

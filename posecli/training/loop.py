@@ -6,11 +6,10 @@ uninterrupted one would have seen, and no generator state has to be stored.
 
 from __future__ import annotations
 
-import json
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,19 +17,17 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from posecli.atomic import atomic_path
-from posecli.encoder import place
-from posecli.errors import ConfigError, PoseCliError
+from posecli.encoder import CompactEncoder, place
+from posecli.errors import PoseCliError
 from posecli.pose.config import PoseConfig, get_pose_config
 from posecli.pose.heatmaps import crop_to_cell
 from posecli.training.augment import Window, make_window
+from posecli.training.checkpoint import FILE_NAME, read_checkpoint, recipe_fingerprint, write_checkpoint
 from posecli.training.losses import heatmap_loss
 from posecli.training.models import build_model, carry_over
 from posecli.training.recipe import Recipe, StageConfig
 from posecli.training.schedule import follow, learning_rate
 from posecli.training.stills import Still
-
-_STRIDE = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +67,7 @@ class Trainer:
         self.checkpoint_every = checkpoint_every
         self.device = torch.device(device)
         self.stage_index, self.step = 0, 0
-        self._fingerprint = json.dumps(asdict(recipe), sort_keys=True)
+        self._fingerprint = recipe_fingerprint(recipe)
         folder.mkdir(parents=True, exist_ok=True)
         self._start_stage(previous=None)
         if self.checkpoint_path.exists():
@@ -79,7 +76,7 @@ class Trainer:
     @property
     def checkpoint_path(self) -> Path:
         """Where the state for resuming is kept."""
-        return self.folder / "checkpoint.pt"
+        return self.folder / FILE_NAME
 
     @property
     def stage(self) -> StageConfig:
@@ -141,7 +138,7 @@ class Trainer:
         nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.gradient_clip)
         self.optimiser.step()
         self.step += 1
-        self._average()
+        follow(self.averaged, self.model, decay=self.recipe.ema_decay, step=self.step)
         return StepReport(stage.name, self.step, stage.steps, value, rate, time.perf_counter() - start)
 
     def _batch(self) -> tuple[Tensor, Tensor, Tensor]:
@@ -149,7 +146,7 @@ class Trainer:
         rng = np.random.default_rng((self.recipe.seed, self.stage_index, self.step))
         windows = [self._draw(rng) for _ in range(self.stage.batch_size)]
         images = torch.from_numpy(np.stack([w.images for w in windows])).permute(0, 1, 4, 2, 3)
-        cells = torch.from_numpy(np.stack([crop_to_cell(w.keypoints, _STRIDE) for w in windows]))
+        cells = torch.from_numpy(np.stack([crop_to_cell(w.keypoints, CompactEncoder.stride) for w in windows]))
         is_labelled = torch.from_numpy(np.stack([w.is_labelled for w in windows]))
         return images.to(self.device), cells.to(self.device), is_labelled.to(self.device)
 
@@ -160,29 +157,18 @@ class Trainer:
         stage = self.stage
         return make_window(still, self.recipe.augment, num_frames=stage.num_frames, crop_hw=stage.crop_hw, rng=rng)
 
-    def _average(self) -> None:
-        """Exponential average; its memory grows with the step so that the random start is forgotten."""
-        follow(self.averaged, self.model, decay=self.recipe.ema_decay, step=self.step)
-
     def _save(self) -> None:
         state: dict[str, Any] = {
-            "recipe": self._fingerprint,
             "stage_index": self.stage_index,
             "step": self.step,
             "model": self.model.state_dict(),
             "averaged": self.averaged,
             "optimiser": self.optimiser.state_dict(),
         }
-        with atomic_path(self.checkpoint_path, overwrite=True) as temporary:
-            torch.save(state, temporary)
+        write_checkpoint(self.checkpoint_path, state, fingerprint=self._fingerprint)
 
     def _resume(self) -> None:
-        state = torch.load(self.checkpoint_path, map_location=self.device, weights_only=True)
-        if state["recipe"] != self._fingerprint:
-            raise ConfigError(
-                f"{self.checkpoint_path}: belongs to another recipe",
-                hint="choose another folder, or remove the checkpoint",
-            )
+        state = read_checkpoint(self.checkpoint_path, fingerprint=self._fingerprint, device=self.device)
         self.stage_index, self.step = state["stage_index"], state["step"]
         self._start_stage(previous=None)
         self.model.load_state_dict(state["model"])

@@ -147,20 +147,28 @@ def read_recipe(path: Path) -> Recipe:
     Raises:
         ConfigError: The file is missing, is not TOML, or has an unknown key or a value of the wrong type.
     """
-    content = read_toml(path)
-    try:
-        recipe: Recipe = build_from_mapping(Recipe, content, "recipe")
-    except ConfigError as error:
-        raise ConfigError(f"{path}: {error.message}", error.hint) from error
+    recipe: Recipe = read_dataclass(Recipe, path)
     return recipe
 
 
-def read_toml(path: Path) -> dict[str, Any]:
-    """The content of a TOML file.
+def read_dataclass(kind: Any, path: Path) -> Any:
+    """A recipe of any kind from a TOML file.
+
+    Args:
+        kind: Its dataclass.
+        path: The file.
 
     Raises:
-        ConfigError: The file is missing or is not TOML.
+        ConfigError: See `read_recipe`; the message names the file.
     """
+    content = _read_toml(path)
+    try:
+        return build_from_mapping(kind, content, "recipe")
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error.message}", error.hint) from error
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:

@@ -6,7 +6,6 @@ one would have seen, and no generator state has to be stored.
 
 from __future__ import annotations
 
-import json
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -18,10 +17,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from posecli.atomic import atomic_path
 from posecli.encoder import place
 from posecli.errors import ConfigError, PoseCliError
 from posecli.people.personnet import PersonNet
+from posecli.training.checkpoint import FILE_NAME, read_checkpoint, recipe_fingerprint, write_checkpoint
 from posecli.training.detector.augment import Example, make_example
 from posecli.training.detector.data import Picture, load_pictures
 from posecli.training.detector.initialise import initialise_encoder
@@ -76,7 +75,7 @@ class DetectorTrainer:
             )
         self.recipe, self.sets, self.folder, self.checkpoint_every = recipe, sets, folder, checkpoint_every
         self.step = 0
-        self._fingerprint = json.dumps(asdict(recipe), sort_keys=True)
+        self._fingerprint = recipe_fingerprint(recipe)
         torch.manual_seed(recipe.seed)
         self.model = PersonNet(recipe.network)
         folder.mkdir(parents=True, exist_ok=True)
@@ -95,7 +94,7 @@ class DetectorTrainer:
     @property
     def checkpoint_path(self) -> Path:
         """Where the state for resuming is kept."""
-        return self.folder / "checkpoint.pt"
+        return self.folder / FILE_NAME
 
     def run(self, report: Callable[[DetectorStep], None]) -> dict[str, Tensor]:
         """Train to the end.
@@ -162,22 +161,15 @@ class DetectorTrainer:
 
     def _save(self) -> None:
         state: dict[str, Any] = {
-            "recipe": self._fingerprint,
             "step": self.step,
             "model": self.model.state_dict(),
             "averaged": self.averaged,
             "optimiser": self.optimiser.state_dict(),
         }
-        with atomic_path(self.checkpoint_path, overwrite=True) as temporary:
-            torch.save(state, temporary)
+        write_checkpoint(self.checkpoint_path, state, fingerprint=self._fingerprint)
 
     def _resume(self) -> None:
-        state = torch.load(self.checkpoint_path, map_location="cpu", weights_only=True)
-        if state["recipe"] != self._fingerprint:
-            raise ConfigError(
-                f"{self.checkpoint_path}: belongs to another recipe",
-                hint="choose another folder, or remove the checkpoint",
-            )
+        state = read_checkpoint(self.checkpoint_path, fingerprint=self._fingerprint, device=torch.device("cpu"))
         self.step, self.averaged = state["step"], state["averaged"]
         self.model.load_state_dict(state["model"])
         self.optimiser.load_state_dict(state["optimiser"])

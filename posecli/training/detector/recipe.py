@@ -7,7 +7,7 @@ from pathlib import Path
 
 from posecli.errors import ConfigError
 from posecli.people.personnet import INPUT_MULTIPLE_PX, PersonNetConfig
-from posecli.training.recipe import Precision, build_from_mapping, read_toml
+from posecli.training.recipe import Precision, read_dataclass
 
 
 @dataclass(frozen=True)
@@ -134,10 +134,5 @@ def read_detector_recipe(path: Path) -> DetectorRecipe:
     Raises:
         ConfigError: The file is missing, is not TOML, or has an unknown key or a value of the wrong type.
     """
-    try:
-        recipe: DetectorRecipe = build_from_mapping(DetectorRecipe, read_toml(path), "recipe")
-    except ConfigError as error:
-        raise ConfigError(
-            error.message if str(path) in error.message else f"{path}: {error.message}", error.hint
-        ) from error
+    recipe: DetectorRecipe = read_dataclass(DetectorRecipe, path)
     return recipe
