@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -10,14 +9,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from posecli.cli import console, options
+from posecli.cli.threads import make_threads_patient, set_threads
 from posecli.errors import EXIT_WARNINGS, ConfigError
 
 if TYPE_CHECKING:
     from posecli.pipeline.annotate import AnnotateResult, Outputs
     from posecli.pipeline.settings import AnnotateSettings
-
-# torch's OpenMP pool spins while it waits, and starves the other threads of a busy machine; read when torch is imported
-_PATIENT_THREADS = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "0"}
 
 _Seconds = Annotated[str | None, typer.Option(metavar="TIME", help="Seconds, or HH:MM:SS.mmm.")]
 
@@ -82,8 +79,7 @@ def annotate(
 
     Example: posecli annotate walk.mp4 --out poses.json --overlay overlay.mp4
     """
-    for name, value in _PATIENT_THREADS.items():
-        os.environ.setdefault(name, value)
+    make_threads_patient()
     from posecli.pipeline.annotate import Outputs
 
     outputs = Outputs(
@@ -111,7 +107,7 @@ def annotate(
         device=device,
         scan_backend=scan_backend,
     )
-    _set_threads(threads)
+    set_threads(threads)
     result = _run(video, outputs, settings, overwrite=overwrite)
     _report(result, outputs.paths(), as_json=as_json)
     if result.warnings:
@@ -141,13 +137,6 @@ def _settings(boxes: Path | None, **values: Any) -> AnnotateSettings:
     from posecli.pipeline.settings import AnnotateSettings
 
     return AnnotateSettings(boxes=None if boxes is None else read_boxes(boxes), **values)
-
-
-def _set_threads(threads: int | None) -> None:
-    if threads is not None:
-        import torch
-
-        torch.set_num_threads(threads)
 
 
 def _parse_time(text: str | None, option: str) -> float | None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from posecli.cli import console, options
+from posecli.cli.threads import make_threads_patient, set_threads
 
 if TYPE_CHECKING:
     from posecli.training.loop import StepReport
@@ -43,14 +43,6 @@ class _Log:
             self._losses.clear()
 
 
-def prepare_threads(threads: int) -> None:
-    """One place that decides how many threads torch and our kernels use."""
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    import torch
-
-    torch.set_num_threads(threads)
-
-
 @app.command("pose")
 def pose(
     recipe: _Recipe,
@@ -69,7 +61,8 @@ def pose(
     from posecli.training.recipe import read_recipe
 
     content = read_recipe(recipe)
-    prepare_threads(threads)
+    make_threads_patient()
+    set_threads(threads)
     from posecli.training.release import train_pose
 
     with console.progress("train", unit="steps") as line:
@@ -98,7 +91,8 @@ def detector(
     from posecli.atomic import check_output, write_atomic
 
     check_output(out, overwrite=overwrite)
-    prepare_threads(threads)
+    make_threads_patient()
+    set_threads(threads)
     from posecli.training.detector.loop import DetectorStep, train_detector
 
     with console.progress("train", unit="steps") as line:

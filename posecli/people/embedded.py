@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import groupby
 
 import numpy as np
 import torch
@@ -11,6 +10,7 @@ import torch
 from posecli.encoder import fold_batch_norms, place
 from posecli.errors import ConfigError, WeightsError
 from posecli.geometry import clip_boxes
+from posecli.people.batches import detect_in_batches
 from posecli.people.duplicates import best_boxes
 from posecli.people.letterbox import Letterbox
 from posecli.people.personnet import INPUT_MULTIPLE_PX, PersonNet, PersonNetConfig, calibrate, find_people
@@ -62,12 +62,7 @@ class EmbeddedDetector:
 
     def detect(self, frames: Sequence[Frame]) -> list[Detections]:
         """The people in each frame, best first; boxes are cut to the frame."""
-        found: list[Detections] = []
-        for _, group in groupby(frames, key=lambda frame: frame.image.shape):
-            same_size = list(group)
-            for start in range(0, len(same_size), MAX_BATCH):
-                found += self._detect_batch(same_size[start : start + MAX_BATCH])
-        return found
+        return detect_in_batches(frames, self._detect_batch, max_batch=MAX_BATCH)
 
     def _detect_batch(self, frames: list[Frame]) -> list[Detections]:
         height, width = frames[0].image.shape[:2]

@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ import torch
 from posecli.download import file_sha256
 from posecli.errors import DeviceError, WeightsError
 from posecli.geometry import clip_boxes
+from posecli.people.batches import detect_in_batches
 from posecli.people.letterbox import Letterbox
 from posecli.records import Detections, FloatArray, Frame
 from posecli.weights import cache_folder
@@ -76,12 +76,7 @@ class YoloDetector:
 
     def detect(self, frames: Sequence[Frame]) -> list[Detections]:
         """The people in each frame, best first; boxes are cut to the frame."""
-        found: list[Detections] = []
-        for _, group in groupby(frames, key=lambda frame: frame.image.shape):
-            same_size = list(group)
-            for start in range(0, len(same_size), MAX_BATCH):
-                found += self._detect_batch(same_size[start : start + MAX_BATCH])
-        return found
+        return detect_in_batches(frames, self._detect_batch, max_batch=MAX_BATCH)
 
     @torch.inference_mode()
     def _detect_batch(self, frames: list[Frame]) -> list[Detections]:

@@ -137,7 +137,7 @@ class _Run:
         )
         first_pass = self._first_pass()
         self._run_first_pass(first_pass)
-        timings = {"pass1": perf_counter() - start, **_stage_seconds(first_pass.times)}
+        timings = {"pass1": perf_counter() - start, **first_pass.times.seconds()}
         self.report("finish", 0, None, {})
         start = perf_counter()
         collected = collect(self.journal.chunks(), num_keypoints=self.estimator.config.num_keypoints)
@@ -159,7 +159,7 @@ class _Run:
         self._write(outputs, annotation, timings, command)
         resume = self.journal.resume
         self.journal.remove()
-        resumed_at = None if resume is None else resume.next_chunk * self._plan().hop
+        resumed_at = None if resume is None else resume.next_chunk * first_pass.plan.hop
         return AnnotateResult(annotation, tuple(warnings), timings, resumed_at, tuple(notes))
 
     def _plan(self) -> WindowPlan:
@@ -287,10 +287,6 @@ def _fingerprint(video: Path) -> dict[str, Any]:
     """What tells this input from another, or from a changed one, without reading it all."""
     files = sorted(video.iterdir()) if video.is_dir() else [video]
     return {"input": [[file.name, file.stat().st_size, file.stat().st_mtime_ns] for file in files]}
-
-
-def _stage_seconds(times: StageTimes) -> dict[str, float]:
-    return {"decode": times.decode, "detect": times.detect, "pose": times.pose}
 
 
 def _range_hint(settings: AnnotateSettings) -> str | None:

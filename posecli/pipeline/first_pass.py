@@ -36,6 +36,10 @@ class StageTimes:
     num_detected_frames: int = 0
     num_person_frames: int = 0
 
+    def seconds(self) -> dict[str, float]:
+        """By stage."""
+        return {"decode": self.decode, "detect": self.detect, "pose": self.pose}
+
     def speeds(self) -> dict[str, float]:
         """Work a second: frames decoded, frames searched, person-frames estimated."""
         pairs = (
