@@ -131,7 +131,7 @@ class _Run:
         """Run all passes and write everything."""
         start = perf_counter()
         notes = (
-            ["a journal of another run was set aside: input, settings or weights differ"]
+            ["a journal of another run was dropped: input, settings or weights differ"]
             if self.journal.is_foreign
             else []
         )
@@ -146,7 +146,6 @@ class _Run:
         num_corrupt = int(collected.frames.is_corrupt.sum())
         # what a resumed run cannot know again (the source's remarks on earlier frames) stays out of the poses file
         lasting = [f"{num_corrupt} corrupt frames; their poses are interpolated"] if num_corrupt else []
-        warnings = [*self.source.warnings, *lasting]
         poses, facts = finish_poses(collected, first_pass.tracker.finish(), self.settings)
         annotation = Annotation(
             video=self.source.info,
@@ -156,11 +155,13 @@ class _Run:
             first_frame_index=collected.first_frame,
         )
         timings["pass2"] = perf_counter() - start
-        self._write(outputs, annotation, timings, command)
+        drawing = self._write(outputs, annotation, timings, command)
+        # the renderer reads the video once more and repeats what the first reading said
+        warnings = tuple(dict.fromkeys([*self.source.warnings, *lasting, *drawing]))
         resume = self.journal.resume
         self.journal.remove()
         resumed_at = None if resume is None else resume.next_chunk * first_pass.plan.hop
-        return AnnotateResult(annotation, tuple(warnings), timings, resumed_at, tuple(notes))
+        return AnnotateResult(annotation, warnings, timings, resumed_at, tuple(notes))
 
     def _plan(self) -> WindowPlan:
         num_frames = self.estimator.config.num_frames
@@ -205,6 +206,7 @@ class _Run:
             return
         with _open(self.video, self.settings, time_s) as source:
             yield from (frame for frame in source.frames() if frame.index >= index)
+            self.source.warnings.extend(source.warnings)
 
     def _total(self) -> int | None:
         info, settings = self.source.info, self.settings
@@ -217,21 +219,24 @@ class _Run:
 
     def _write(
         self, outputs: Outputs, annotation: Annotation, timings: dict[str, float], command: tuple[str, ...]
-    ) -> None:
-        """Write all files; those of an interrupted run of the same journal are replaced."""
+    ) -> list[str]:
+        """Write all files, those of an interrupted run of the same journal anew; returns what was odd about drawing the overlay."""
         start = perf_counter()
         total = len(annotation.frames)
+        drawing: list[str] = []
         writers: list[tuple[Path | None, Callable[[Path], object]]] = [
             (outputs.coco_results, lambda path: write_coco_results(annotation, path, overwrite=True)),
             (outputs.posetrack, lambda path: write_posetrack(annotation, path, overwrite=True)),
             (
                 outputs.overlay,
-                lambda path: render_overlay(
-                    annotation,
-                    path,
-                    style=outputs.overlay_style,
-                    overwrite=True,
-                    progress=lambda done: self.report("overlay", done, total, {}),
+                lambda path: drawing.extend(
+                    render_overlay(
+                        annotation,
+                        path,
+                        style=outputs.overlay_style,
+                        overwrite=True,
+                        progress=lambda done: self.report("overlay", done, total, {}),
+                    )
                 ),
             ),
             (outputs.sheet, lambda path: contact_sheet(annotation, path, overwrite=True)),
@@ -250,6 +255,7 @@ class _Run:
         write_run_report(report_path, annotation.run, command=command, timings_s=timings, counts=counts, overwrite=True)
         self.journal.note_output(report_path)
         write_coco_dataset(annotation, outputs.poses, overwrite=True)
+        return drawing
 
 
 def _open(video: Path, settings: AnnotateSettings, start_s: float | None) -> Source:
@@ -275,7 +281,7 @@ def _record(settings: AnnotateSettings, detector: Detector, estimator: PoseEstim
     weights = [UsedWeights("pose", estimator.name, estimator.sha256)]
     sha256 = getattr(detector, "sha256", None)
     if sha256:
-        weights.append(UsedWeights("detector", detector.name, sha256))
+        weights.append(UsedWeights("detector", getattr(detector, "weights_name", detector.name), sha256))
     return run_record(
         settings=settings.to_json(),
         weights=weights,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 
 import cv2
@@ -214,3 +215,28 @@ def test_one_image_is_annotated(tmp_path: Path, settings: AnnotateSettings, dete
     cv2.imwrite(str(tmp_path / "still.png"), np.full((64, 96, 3), 90, np.uint8))
     annotation = annotate(tmp_path / "still.png", Outputs(tmp_path / "poses.json"), settings).annotation
     assert [len(pose) for pose in annotation.poses] == [1, 1]
+
+
+def test_a_resumed_run_still_says_what_is_odd_about_the_video(
+    tmp_path: Path, make_video: MakeVideo, settings: AnnotateSettings, detect_with: DetectWith
+) -> None:
+    """Only the second opening of the video was read in a resumed run, and what it had to say was lost."""
+    detect_with(lambda person, index: True)
+    pts = np.cumsum(np.where(np.arange(83) % 3 == 0, 5400, 3600)).tolist()
+    uneven = make_video(tmp_path / "uneven.mp4", 83, SIZE, pts=pts, time_base=Fraction(1, 90_000))
+    outputs = Outputs(tmp_path / "poses.json")
+    with pytest.raises(KeyboardInterrupt):
+        annotate(uneven, outputs, settings, progress=Interrupt(after=66))
+    result = annotate(uneven, outputs, settings)
+    assert result.resumed_at_frame is not None
+    assert any("variable frame rate" in warning for warning in result.warnings)
+
+
+def test_what_the_overlay_could_not_keep_is_told(
+    tmp_path: Path, make_video: MakeVideo, settings: AnnotateSettings, detect_with: DetectWith
+) -> None:
+    """The renderer's warnings were dropped: sound that MP4 cannot hold vanished in silence."""
+    detect_with(lambda person, index: True)
+    noisy = make_video(tmp_path / "noisy.avi", 20, SIZE, codec="mpeg4", audio_codec="adpcm_ms")
+    result = annotate(noisy, Outputs(tmp_path / "poses.json", overlay=tmp_path / "overlay.mp4"), settings)
+    assert any("its sound (adpcm_ms)" in warning for warning in result.warnings)

@@ -57,3 +57,11 @@ def test_most_points_are_near_the_rendered_truth(annotation: Annotation, reposit
             correct += (distance < 0.1 * longer).tolist()
     assert len(correct) == 30 * NUM_PEOPLE * 12
     assert np.mean(correct) > MIN_PCK
+
+
+def test_the_run_record_names_both_weights(annotation: Annotation) -> None:
+    """It named the detector where the detector's weights belong."""
+    assert [(used["role"], used["name"]) for used in annotation.run["weights"]] == [
+        ("pose", "glsmamba-s"),
+        ("detector", "personnet"),
+    ]
