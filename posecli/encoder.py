@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from posecli.dense import PointwiseConv
 from posecli.errors import ConfigError
 
 _NUM_LEVELS = 4
@@ -50,7 +51,11 @@ class ConvNorm(nn.Sequential):
         self, in_channels: int, out_channels: int, kernel: int = 3, *, stride: int = 1, is_activated: bool = True
     ) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(in_channels, out_channels, kernel, stride, kernel // 2, bias=False)
+        self.conv: nn.Conv2d
+        if kernel == stride == 1:
+            self.conv = PointwiseConv(in_channels, out_channels, bias=False)
+        else:
+            self.conv = nn.Conv2d(in_channels, out_channels, kernel, stride, kernel // 2, bias=False)
         self.norm: nn.Module = nn.BatchNorm2d(out_channels)
         if is_activated:
             self.activation = nn.ReLU(inplace=True)

@@ -13,6 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from posecli.dense import Dense
+from posecli.pose import fused
 from posecli.pose.config import PoseConfig
 from posecli.pose.deform import deform_sample
 from posecli.ssm import global_orders, multi_scan, window_orders
@@ -29,11 +31,9 @@ class DepthwiseConv(nn.Module):
         super().__init__()
         self.conv = nn.Conv2d(channels, channels, 3, padding=1, groups=channels)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, T, H, W, E) -> the same shape; the permutes are views, the convolution itself is channels-last."""
-        batch, frames = x.shape[:2]
-        y = self.conv(x.flatten(0, 1).permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
-        return torch.unflatten(y, 0, (batch, frames))
+    def forward(self, x: Tensor, *, has_silu: bool = False) -> Tensor:
+        """(B, T, H, W, E) -> the same shape, through SiLU if wanted."""
+        return fused.depthwise(x, self.conv, has_silu=has_silu)
 
 
 class ChannelAttention(nn.Module):
@@ -70,7 +70,7 @@ class SelectiveScan(nn.Module):
         width, state, rank, directions = config.d_inner, config.d_state, config.dt_rank, len(groups)
         self.groups, self.seg_len, self.backend = groups, seg_len, "auto"
         self.register_buffer("order", orders, persistent=False)
-        self.x_proj = nn.Linear(width, directions * (rank + 2 * state), bias=False)
+        self.x_proj = Dense(width, directions * (rank + 2 * state), bias=False)
         self.dt_weight = nn.Parameter(torch.empty(directions, rank, width).uniform_(-(rank**-0.5), rank**-0.5))
         low, high = (math.log(v) for v in _DELTA_RANGE)
         delta = torch.exp(torch.rand(directions, width) * (high - low) + low).clamp(min=_DELTA_FLOOR)
@@ -104,7 +104,7 @@ class Modulation(nn.Module):
 
     def __init__(self, width: int, hidden: int) -> None:
         super().__init__()
-        self.reduce: nn.Module = nn.Linear(width, hidden) if hidden else nn.Identity()
+        self.reduce: nn.Module = Dense(width, hidden) if hidden else nn.Identity()
         self.predict = nn.Conv2d(hidden or width, _TAPS * 3, 3, padding=1)
         nn.init.zeros_(self.predict.weight)
         assert self.predict.bias is not None
@@ -146,8 +146,8 @@ class FeedForward(nn.Module):
 
     def __init__(self, width: int, hidden: int) -> None:
         super().__init__()
-        self.first = nn.Linear(width, hidden)
-        self.last = nn.Linear(hidden, width)
+        self.first = Dense(width, hidden)
+        self.last = Dense(hidden, width)
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., D) -> the same shape."""
@@ -168,12 +168,12 @@ class MambaBlock(nn.Module):
         width, inner = config.d_model, config.d_inner
         self.drop_path = drop_path
         self.norm_in = nn.LayerNorm(width)
-        self.in_proj = nn.Linear(width, 2 * inner)
+        self.in_proj = Dense(width, 2 * inner)
         self.main_conv = DepthwiseConv(inner)
         self.gate_conv = DepthwiseConv(inner)
         self.main_norm = nn.LayerNorm(inner)
         self.gate_norm = nn.LayerNorm(inner)
-        self.out_proj = nn.Linear(inner, width)
+        self.out_proj = Dense(inner, width)
         self.norm_ffn = nn.LayerNorm(width)
         self.ffn = FeedForward(width, int(width * config.ffn_ratio))
 
@@ -193,11 +193,12 @@ class MambaBlock(nn.Module):
 
     def forward(self, tokens: Tensor) -> Tensor:
         """(B, T, H, W, D) -> the same shape."""
-        main, gate = self.in_proj(self.attend(self.norm_in(tokens))).chunk(2, dim=-1)
-        main = self.main_norm(self.scan(functional.silu(self.main_conv(main))))
-        gate = functional.silu(self.gate_norm(self.gate_conv(gate)))
-        tokens = tokens + self._drop(self.out_proj(main * gate))
-        return tokens + self._drop(self.ffn(self.norm_ffn(tokens)))
+        normed = fused.layer_norm(tokens, self.norm_in)
+        main, gate = self.in_proj(self.attend(normed)).chunk(2, dim=-1)
+        main = self.scan(self.main_conv(main, has_silu=True))
+        product = fused.norm_gate(main, self.gate_conv(gate), self.main_norm, self.gate_norm)
+        tokens, normed = fused.add_norm(tokens, self._drop(self.out_proj(product)), self.norm_ffn)
+        return tokens + self._drop(self.ffn(normed))
 
     def _drop(self, branch: Tensor) -> Tensor:
         if not self.training or self.drop_path == 0.0:

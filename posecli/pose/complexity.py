@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from posecli.pose.blocks import Modulation, SelectiveScan
+from posecli.pose.fused import unfused
 from posecli.pose.network import PoseNetwork
 from posecli.pose.vitpose import Attention
 
@@ -84,7 +85,7 @@ def measure_complexity(network: PoseNetwork) -> Complexity:
         else:
             result.layers += count
 
-    with _hooks(network, add), torch.no_grad():
+    with _hooks(network, add), unfused(), torch.no_grad():
         network(images)
     return result
 

@@ -11,7 +11,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from posecli.dense import Dense
 from posecli.encoder import CompactEncoder
+from posecli.pose import fused
 from posecli.pose.blocks import GlobalBlock, LocalBlock, MambaBlock
 from posecli.pose.config import PoseConfig, ViTPoseConfig
 from posecli.pose.vitpose import ViTPoseEncoder
@@ -31,7 +33,7 @@ class PoseNetwork(nn.Module):
         else:
             self.encoder = CompactEncoder(config.encoder)
         width = config.d_model
-        self.embed = nn.Linear(config.encoder.out_channels, width)
+        self.embed = Dense(config.encoder.out_channels, width)
         self.register_buffer("spatial_embedding", sine_cosine_table(*config.grid_hw, width), persistent=False)
         self.temporal_embedding = nn.Parameter(torch.zeros(config.num_frames, width))
         num_blocks = config.num_global_blocks + config.num_local_blocks
@@ -41,7 +43,7 @@ class PoseNetwork(nn.Module):
             kind(config, rate) for kind, rate in zip(kinds, rates, strict=True)
         )
         self.norm = nn.LayerNorm(width)
-        self.head = nn.Linear(width, config.num_keypoints)
+        self.head = Dense(width, config.num_keypoints)
         self._initialise()
 
     def _initialise(self) -> None:
@@ -87,7 +89,7 @@ class PoseNetwork(nn.Module):
             tokens = block(tokens)
         if frame is not None:
             tokens = tokens[:, frame : frame + 1]
-        heatmaps: Tensor = self.head(self.norm(tokens))
+        heatmaps: Tensor = self.head(fused.layer_norm(tokens.contiguous(), self.norm))
         return heatmaps.permute(0, 1, 4, 2, 3)
 
 

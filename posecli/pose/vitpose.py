@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from posecli.dense import Dense
 from posecli.errors import WeightsError
 from posecli.pose.config import ViTPoseConfig
 
@@ -24,8 +25,8 @@ class Attention(nn.Module):
     def __init__(self, config: ViTPoseConfig) -> None:
         super().__init__()
         self.num_heads = config.num_heads
-        self.qkv = nn.Linear(config.embed_dim, 3 * config.embed_dim)
-        self.proj = nn.Linear(config.embed_dim, config.embed_dim)
+        self.qkv = Dense(config.embed_dim, 3 * config.embed_dim)
+        self.proj = Dense(config.embed_dim, config.embed_dim)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, n, V) -> the same shape."""
@@ -40,8 +41,8 @@ class Attention(nn.Module):
 class _Mlp(nn.Module):
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.fc1 = nn.Linear(width, 4 * width)
-        self.fc2 = nn.Linear(4 * width, width)
+        self.fc1 = Dense(width, 4 * width)
+        self.fc2 = Dense(4 * width, width)
 
     def forward(self, x: Tensor) -> Tensor:
         y: Tensor = self.fc2(functional.gelu(self.fc1(x)))

@@ -105,6 +105,11 @@ def sigmoid(builder: Any, value: Any) -> Any:
     return builder.select(builder.fcmp_ordered("<", value, constant(0.0)), builder.fmul(u, quotient), quotient)
 
 
+def inverse_sqrt(builder: Any, value: Any) -> Any:
+    """1 / sqrt(value)."""
+    return builder.fdiv(constant(1.0), call(builder, "llvm.sqrt.v16f32", VEC, value))
+
+
 def splat(builder: Any, scalar: Any) -> Any:
     """A scalar value in all lanes."""
     undefined = ir.Constant(VEC, ir.Undefined)

@@ -178,6 +178,12 @@ def sigmoid(typing: Any, value: Any) -> Any:
 
 
 @_operation
+def inverse_sqrt(typing: Any, value: Any) -> Any:
+    """1 / sqrt(value), both rounded as IEEE says."""
+    return _each(llvm.inverse_sqrt, value)
+
+
+@_operation
 def splat(typing: Any, scalar: Any) -> Any:
     """A float32 in all lanes."""
     return lanes(types.float32), lambda context, builder, signature, arguments: llvm.splat(builder, arguments[0])

@@ -1,0 +1,50 @@
+"""Linear layers and 1x1 convolutions at full speed on a CPU.
+
+torch sends matrix products in 32-bit floats to MKL, which on AMD processors runs at half of the machine's speed, and convolutions to
+oneDNN, which does not (measured: 9,600 x 64 by 64 x 128 in 0.66 ms against 1.5). A linear layer *is* a 1x1 convolution of
+channels-last pixels, so for inference it is handed over as one; same numbers but for the order of additions.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+# torch hands a 1x1 convolution to oneDNN only from this many pictures on (or when it has several threads)
+_PICTURES = 16
+
+
+class Dense(nn.Linear):
+    """A linear layer; parameters and results as `torch.nn.Linear`."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(..., C_in) -> (..., C_out)."""
+        rows = x.numel() // x.shape[-1]
+        if not _is_inference(x) or rows == 0 or rows % _PICTURES:
+            return functional.linear(x, self.weight, self.bias)
+        pixels = x.reshape(_PICTURES, 1, rows // _PICTURES, self.in_features).permute(0, 3, 1, 2)
+        y = functional.conv2d(pixels, self.weight[:, :, None, None], self.bias)
+        return y.permute(0, 2, 3, 1).reshape(*x.shape[:-1], self.out_features)
+
+
+class PointwiseConv(nn.Conv2d):
+    """A 1x1 convolution of stride 1; parameters and results as `torch.nn.Conv2d`."""
+
+    def __init__(self, in_channels: int, out_channels: int, *, bias: bool = True) -> None:
+        super().__init__(in_channels, out_channels, 1, bias=bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C_in, H, W) -> (B, C_out, H, W)."""
+        batch, _, height, width = x.shape
+        is_channels_last = x.is_contiguous(memory_format=torch.channels_last)
+        if not _is_inference(x) or not is_channels_last or batch * height < _PICTURES:
+            return super().forward(x)
+        rows = x.permute(0, 2, 3, 1).reshape(batch * height, 1, width, self.in_channels).permute(0, 3, 1, 2)
+        y = functional.conv2d(rows, self.weight, self.bias).permute(0, 2, 3, 1)
+        return y.reshape(batch, height, width, self.out_channels).permute(0, 3, 1, 2)
+
+
+def _is_inference(x: Tensor) -> bool:
+    is_plain = x.device.type == "cpu" and x.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")
+    return is_plain and not torch.is_grad_enabled() and torch.backends.mkldnn.is_available()
