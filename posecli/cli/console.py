@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from rich.progress import Progress
 
 QUIET_VARIABLE = "POSECLI_QUIET"
+_PIPE_COLUMNS = 110
+
+Grid = tuple[str, Sequence[str], Sequence[Sequence[str]]]
+"""A title, the heads of the columns, and rows of cells."""
 
 
 def print_data(text: str) -> None:
@@ -38,6 +42,23 @@ def print_table(rows: list[Mapping[str, object]]) -> None:
     widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
     for line in lines:
         print_data("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+
+
+def print_grid(grid: Grid) -> None:
+    """Write a table with a title to stdout; the first column is text, the others are figures."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    title, heads, rows = grid
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for column, head in enumerate(heads):
+        table.add_column(head, justify="left" if column == 0 else "right", no_wrap=column == 0)
+    for row in rows:
+        table.add_row(*(Text(cell) for cell in row))
+    width = None if sys.stdout.isatty() else _PIPE_COLUMNS
+    Console(file=sys.stdout, width=width, highlight=False).print(Text(title, style="bold"), table)
 
 
 def info(message: str) -> None:
