@@ -138,20 +138,23 @@ def _frozen(value: Any) -> Any:
 
 _PAPER = PoseConfig(encoder=ViTPoseConfig(), is_encoder_frozen=True)
 
+_SMALL = PoseConfig(
+    crop_hw=(192, 160),
+    d_model=64,
+    num_global_blocks=2,
+    num_local_blocks=1,
+    d_state=4,
+    dt_rank=4,
+    window_hw=(8, 8),
+    merge_width=16,
+)
+
 POSE_CONFIGS: Mapping[str, PoseConfig] = MappingProxyType(
     {
         "glsmamba-b": _PAPER,
         "glsmamba-h": replace(_PAPER, encoder=ViTPoseConfig(embed_dim=1280, depth=32, num_heads=16)),
-        "glsmamba-s": PoseConfig(
-            crop_hw=(192, 160),
-            d_model=64,
-            num_global_blocks=2,
-            num_local_blocks=1,
-            d_state=4,
-            dt_rank=4,
-            window_hw=(8, 8),
-            merge_width=16,
-        ),
+        "glsmamba-s": _SMALL,
+        "glsmamba-xs": replace(_SMALL, encoder=EncoderConfig(out_channels=48), d_model=48, num_global_blocks=1),
     }
 )
 
