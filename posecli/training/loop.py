@@ -28,6 +28,7 @@ from posecli.training.models import build_model, carry_over
 from posecli.training.recipe import Recipe, StageConfig
 from posecli.training.schedule import follow, learning_rate
 from posecli.training.stills import Still
+from posecli.weights import load_weights
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,9 +70,10 @@ class Trainer:
         self.stage_index, self.step = 0, 0
         self._fingerprint = recipe_fingerprint(recipe)
         folder.mkdir(parents=True, exist_ok=True)
-        self._start_stage(previous=None)
         if self.checkpoint_path.exists():
             self._resume()
+        else:
+            self._start_stage(previous=_initial_tensors(recipe))
 
     @property
     def checkpoint_path(self) -> Path:
@@ -174,6 +176,12 @@ class Trainer:
         self.model.load_state_dict(state["model"])
         self.averaged = state["averaged"]
         self.optimiser.load_state_dict(state["optimiser"])
+
+
+def _initial_tensors(recipe: Recipe) -> dict[str, Tensor] | None:
+    if not recipe.initial:
+        return None
+    return {name: value.float() for name, value in load_weights(recipe.initial).tensors.items()}
 
 
 def _parameter_groups(model: nn.Module, stage: StageConfig) -> list[dict[str, Any]]:

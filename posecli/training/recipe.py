@@ -122,6 +122,7 @@ class Recipe:
         seed: Decides initialisation, sampling and augmentation.
         sigma: Gaussian target, cells.
         ema_decay: Decay of the averaged weights, which are the ones released.
+        initial: Weights (a registered name or a path) that the first stage starts from; empty: from nothing.
         data: The sets.
         stages: Run in order; each starts from the averaged weights of the one before.
     """
@@ -134,6 +135,7 @@ class Recipe:
     sigma: float = 2.0
     ema_decay: float = 0.999
     gradient_clip: float = 1.0
+    initial: str = ""
     augment: AugmentConfig = field(default_factory=AugmentConfig)
 
     def __post_init__(self) -> None:
