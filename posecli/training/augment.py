@@ -1,4 +1,4 @@
-"""Windows of moving crops made from stills: the same random change over a window, small camera motion between its frames.
+"""Windows of crops: the same random change over a window, small camera motion between its frames, and of stills also moving limbs.
 
 Legend: T frames, K keypoints. Crop sizes are (height, width) px.
 """
@@ -11,13 +11,14 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from posecli.errors import ConfigError
 from posecli.geometry import CropTransform, affine_apply
 from posecli.pose.crops import ENLARGE
 from posecli.records import FloatArray, ImageArray
 from posecli.skeletons import POSECLI19
 from posecli.training.limb_motion import pull_limbs
 from posecli.training.recipe import AugmentConfig
-from posecli.training.stills import Still
+from posecli.training.sample import Sample
 
 _UPPER = [i for i, n in enumerate(POSECLI19.keypoint_names) if not n.endswith(("hip", "knee", "ankle"))]
 _LOWER = [i for i, n in enumerate(POSECLI19.keypoint_names) if n.endswith(("hip", "knee", "ankle"))]
@@ -25,7 +26,7 @@ _LOWER = [i for i, n in enumerate(POSECLI19.keypoint_names) if n.endswith(("hip"
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """``images`` (T, H, W, 3) uint8 RGB, ``keypoints`` (T, K, 2) crop px (NaN unlabelled), ``is_labelled`` (K,)."""
+    """``images`` (T, H, W, 3) uint8 RGB, ``keypoints`` (T, K, 2) crop px (NaN unlabelled), ``is_labelled`` (T, K)."""
 
     images: ImageArray
     keypoints: FloatArray
@@ -33,12 +34,12 @@ class Window:
 
 
 def make_window(
-    still: Still, config: AugmentConfig, *, num_frames: int, crop_hw: tuple[int, int], rng: np.random.Generator
+    sample: Sample, config: AugmentConfig, *, num_frames: int, crop_hw: tuple[int, int], rng: np.random.Generator
 ) -> Window:
     """One augmented window.
 
     Args:
-        still: A person.
+        sample: A person: a still stands in every frame, of a video a random stretch is taken, forwards or backwards.
         config: Strengths.
         num_frames: T.
         crop_hw: Size of the crops, px.
@@ -46,9 +47,14 @@ def make_window(
 
     Returns:
         The window; points that fall outside the crop keep their (outside) coordinates.
+
+    Raises:
+        ConfigError: The sample is a video of fewer than T frames.
     """
     height, width = crop_hw
-    base = _base_matrix(still, config, crop_hw, rng)
+    is_still = len(sample) == 1
+    stretch = sample if is_still else _stretch(sample, num_frames, rng)
+    base = _base_matrix(stretch, config, crop_hw, rng)
     is_flipped = rng.random() < config.flip
     images = np.empty((num_frames, height, width, 3), np.uint8)
     keypoints = np.empty((num_frames, len(POSECLI19), 2), np.float32)
@@ -57,25 +63,37 @@ def make_window(
         matrix = _compose(drift, base)
         if is_flipped:
             matrix = _compose(np.array([[-1.0, 0.0, width - 1.0], [0.0, 1.0, 0.0]]), matrix)
+        source = 0 if is_still else t
         images[t] = cv2.warpAffine(
-            still.image, matrix, (width, height), flags=cv2.INTER_LINEAR, borderValue=(border, border, border)
+            stretch.images[source],
+            matrix,
+            (width, height),
+            flags=cv2.INTER_LINEAR,
+            borderValue=(border, border, border),
         )
-        keypoints[t] = affine_apply(matrix, still.keypoints)
-    if config.limb_motion > 0 and num_frames > 1:
+        keypoints[t] = affine_apply(matrix, stretch.keypoints[source])
+    if config.limb_motion > 0 and is_still and num_frames > 1:
         pull_limbs(images, keypoints, config.limb_motion, rng)
-    is_labelled = still.is_labelled
+    is_labelled = np.broadcast_to(stretch.is_labelled, (num_frames, len(POSECLI19)))
     if is_flipped:
-        keypoints, is_labelled = keypoints[:, POSECLI19.flip_indices], is_labelled[POSECLI19.flip_indices]
+        keypoints, is_labelled = keypoints[:, POSECLI19.flip_indices], is_labelled[:, POSECLI19.flip_indices]
     return Window(_degrade(images, config, rng), keypoints, is_labelled)
 
 
+def _stretch(sample: Sample, num_frames: int, rng: np.random.Generator) -> Sample:
+    if len(sample) < num_frames:
+        raise ConfigError(f"a stage of {num_frames} frames cannot be trained on windows of {len(sample)}")
+    start = int(rng.integers(len(sample) - num_frames + 1))
+    return sample.part(start, start + num_frames, is_reversed=bool(rng.random() < 0.5))
+
+
 def _base_matrix(
-    still: Still, config: AugmentConfig, crop_hw: tuple[int, int], rng: np.random.Generator
+    sample: Sample, config: AugmentConfig, crop_hw: tuple[int, int], rng: np.random.Generator
 ) -> NDArray[np.float64]:
-    box, enlarge = still.box, ENLARGE
+    box, enlarge = sample.box, ENLARGE
     if rng.random() < config.half_body:
         part = _UPPER if rng.random() < 0.6 else _LOWER
-        points = still.keypoints[part][still.is_labelled[part]]
+        points = sample.keypoints[:, part][sample.is_labelled[:, part]]
         if len(points) >= 4:
             box, enlarge = np.concatenate([points.min(axis=0), points.max(axis=0)]), 1.5
     sides = np.maximum(box[2:] - box[:2], 4.0)

@@ -26,8 +26,8 @@ from posecli.training.checkpoint import FILE_NAME, read_checkpoint, recipe_finge
 from posecli.training.losses import heatmap_loss
 from posecli.training.models import build_model, carry_over
 from posecli.training.recipe import Recipe, StageConfig
+from posecli.training.sample import Sample
 from posecli.training.schedule import follow, learning_rate
-from posecli.training.stills import Still
 from posecli.weights import load_weights
 
 
@@ -57,7 +57,7 @@ class Trainer:
     def __init__(
         self,
         recipe: Recipe,
-        sets: Sequence[Sequence[Still]],
+        sets: Sequence[Sequence[Sample]],
         folder: Path,
         *,
         checkpoint_every: int = 500,
@@ -144,7 +144,7 @@ class Trainer:
         return StepReport(stage.name, self.step, stage.steps, value, rate, time.perf_counter() - start)
 
     def _batch(self) -> tuple[Tensor, Tensor, Tensor]:
-        """(B, T, 3, H, W) uint8, (B, T, K, 2) cells, (B, K)."""
+        """(B, T, 3, H, W) uint8, (B, T, K, 2) cells, (B, T, K)."""
         rng = np.random.default_rng((self.recipe.seed, self.stage_index, self.step))
         windows = [self._draw(rng) for _ in range(self.stage.batch_size)]
         images = torch.from_numpy(np.stack([w.images for w in windows])).permute(0, 1, 4, 2, 3)
@@ -155,9 +155,9 @@ class Trainer:
     def _draw(self, rng: np.random.Generator) -> Window:
         shares = np.array([data.share for data in self.recipe.data])
         people = self.sets[int(rng.choice(len(shares), p=shares / shares.sum()))]
-        still = people[int(rng.integers(len(people)))]
+        sample = people[int(rng.integers(len(people)))]
         stage = self.stage
-        return make_window(still, self.recipe.augment, num_frames=stage.num_frames, crop_hw=stage.crop_hw, rng=rng)
+        return make_window(sample, self.recipe.augment, num_frames=stage.num_frames, crop_hw=stage.crop_hw, rng=rng)
 
     def _save(self) -> None:
         state: dict[str, Any] = {

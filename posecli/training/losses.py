@@ -28,7 +28,7 @@ def heatmap_loss(predicted: Tensor, cells: Tensor, is_labelled: Tensor, *, sigma
     Args:
         predicted: (B, T, K, h, w).
         cells: (B, T, K, 2), positions in heatmap cells.
-        is_labelled: (B, K) bool.
+        is_labelled: (B, T, K) bool.
         sigma: Cells.
 
     Returns:
@@ -37,5 +37,5 @@ def heatmap_loss(predicted: Tensor, cells: Tensor, is_labelled: Tensor, *, sigma
     height, width = predicted.shape[-2:]
     target = encode(cells, (height, width), sigma)
     error = (predicted.float() - target).square().mean(dim=(-2, -1))
-    weights = is_labelled[:, None, :].float() * keypoint_weights()
-    return 100.0 * (error * weights).sum() / weights.expand_as(error).sum().clamp(min=1.0)
+    weights = is_labelled.float() * keypoint_weights().to(error.device)
+    return 100.0 * (error * weights).sum() / weights.sum().clamp(min=1.0)

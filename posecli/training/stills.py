@@ -7,7 +7,6 @@ Each person's surroundings (the box enlarged) are cut out and scaled down so tha
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
@@ -15,24 +14,15 @@ import numpy as np
 
 from posecli.errors import FormatError
 from posecli.formats.ground_truth import GroundTruth, read_ground_truth
-from posecli.records import FloatArray, ImageArray
+from posecli.records import ImageArray
 from posecli.training.recipe import DataConfig
+from posecli.training.sample import Sample
 
 MAX_BOX_PX = 256
 _SURROUNDINGS = 2.0
 
 
-@dataclass(frozen=True, slots=True)
-class Still:
-    """One person: ``image`` (H, W, 3) RGB, ``box`` (4,) xyxy and ``keypoints`` (19, 2) in its pixels, ``is_labelled`` (19,)."""
-
-    image: ImageArray
-    box: FloatArray
-    keypoints: FloatArray
-    is_labelled: np.ndarray
-
-
-def load_stills(config: DataConfig, root: Path, *, progress: Callable[[int, int], None] | None = None) -> list[Still]:
+def load_stills(config: DataConfig, root: Path, *, progress: Callable[[int, int], None] | None = None) -> list[Sample]:
     """Read a set.
 
     Args:
@@ -47,7 +37,7 @@ def load_stills(config: DataConfig, root: Path, *, progress: Callable[[int, int]
         FormatError: The annotations or an image cannot be read, or nobody is left.
     """
     truth = read_ground_truth(root / config.annotations)
-    stills: list[Still] = []
+    stills: list[Sample] = []
     rows_by_image = truth.rows_by_image()
     for done, labelled in enumerate(truth.images, start=1):
         if config.holdout_modulo and labelled.image_id % config.holdout_modulo == 0:
@@ -70,7 +60,7 @@ def _is_usable(truth: GroundTruth, row: int, min_keypoints: int) -> bool:
     return not truth.is_crowd[row] and int((truth.keypoints[row, :, 2] > 0).sum()) >= min_keypoints
 
 
-def _cut(image: ImageArray, truth: GroundTruth, row: int) -> Still:
+def _cut(image: ImageArray, truth: GroundTruth, row: int) -> Sample:
     height, width = image.shape[:2]
     box = truth.boxes[row]
     centre, side = (box[:2] + box[2:]) / 2, (box[2:] - box[:2]) * _SURROUNDINGS / 2
@@ -87,4 +77,5 @@ def _cut(image: ImageArray, truth: GroundTruth, row: int) -> Still:
     points = (truth.keypoints[row, :, :2] - corner) * factor + shift
     points = np.where(labelled[:, None], points, np.nan)
     new_box = (box - np.tile(corner, 2)) * factor + shift
-    return Still(np.ascontiguousarray(part), new_box.astype(np.float32), points.astype(np.float32), labelled)
+    picture = np.ascontiguousarray(part)
+    return Sample((picture,), new_box[None].astype(np.float32), points[None].astype(np.float32), labelled[None])

@@ -8,22 +8,25 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from posecli.errors import ConfigError
 from posecli.skeletons import POSECLI19
 from posecli.training.augment import make_window
 from posecli.training.recipe import AugmentConfig, DataConfig
-from posecli.training.stills import Still, load_stills
+from posecli.training.sample import Sample
+from posecli.training.stills import load_stills
 
 CALM = AugmentConfig(**{field.name: 0.0 for field in fields(AugmentConfig)})
 
 
-def spotted(colour_point: int) -> Still:
+def spotted(colour_point: int) -> Sample:
     """A black picture with one red spot under one keypoint; what lies beyond its border is grey."""
     image = np.zeros((200, 160, 3), np.uint8)
     points = np.random.default_rng(3).uniform(40, 120, (19, 2)).astype(np.float32)
     x, y = points[colour_point].round().astype(int)
     points[colour_point] = x, y
     image[y - 2 : y + 3, x - 2 : x + 3] = 255, 0, 0
-    return Still(image, np.array([20, 20, 140, 180], np.float32), points, np.ones(19, np.bool_))
+    box = np.array([[20, 20, 140, 180]], np.float32)
+    return Sample((image,), box, points[None], np.ones((1, 19), np.bool_))
 
 
 def centroid(image: np.ndarray) -> np.ndarray:
@@ -62,7 +65,7 @@ def test_the_same_seed_gives_the_same_window() -> None:
 
 
 def test_frames_of_a_window_share_light_and_differ_in_motion() -> None:
-    still = replace(spotted(9), image=np.random.default_rng(0).integers(0, 255, (200, 160, 3), np.uint8))
+    still = replace(spotted(9), images=(np.random.default_rng(0).integers(0, 255, (200, 160, 3), np.uint8),))
     config = replace(CALM, colour=0.5, drift=0.03)
     window = make_window(still, config, num_frames=3, crop_hw=(96, 64), rng=np.random.default_rng(1))
     means = window.images.reshape(3, -1).mean(axis=1)
@@ -76,7 +79,7 @@ def test_stills_keep_points_on_the_picture_and_obey_the_holdout(drawn_set: Path)
     assert len(people) == 12
     assert len(load_stills(replace(config, holdout_modulo=5), drawn_set)) == 9  # ids 0, 5, 10 are held out
     for still in people:
-        height, width = still.image.shape[:2]
+        height, width = still.images[0].shape[:2]
         assert (still.keypoints >= -1).all() and (still.keypoints <= [width, height]).all()
 
 
@@ -97,3 +100,41 @@ def test_still_windows_have_no_limb_motion() -> None:
     one = make_window(spotted(9), config, num_frames=1, crop_hw=(192, 160), rng=np.random.default_rng(0))
     calm = make_window(spotted(9), CALM, num_frames=1, crop_hw=(192, 160), rng=np.random.default_rng(0))
     assert (one.images == calm.images).all()
+
+
+def moving_spot() -> Sample:
+    """Seven pictures of a spot under one keypoint that moves by (4, 2) px a picture; the point is unlabelled in the last."""
+    first = spotted(9)
+    images, points = [], []
+    for t in range(7):
+        shift = np.array([4 * t - 12, 2 * t - 6])
+        images.append(np.roll(first.images[0], shift[::-1], axis=(0, 1)))
+        points.append(first.keypoints[0] + shift)
+    is_labelled = np.ones((7, 19), np.bool_)
+    is_labelled[6, 9] = False
+    return Sample(tuple(images), np.repeat(first.boxes, 7, axis=0), np.array(points, np.float32), is_labelled)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_a_stretch_of_a_video_keeps_points_on_the_moving_picture(seed: int) -> None:
+    config = replace(CALM, flip=0.5, rotation_deg=30.0, rotation_probability=1.0, drift=0.01, limb_motion=0.03)
+    window = make_window(moving_spot(), config, num_frames=3, crop_hw=(192, 160), rng=np.random.default_rng(seed))
+    for image, points in zip(window.images, window.keypoints, strict=True):
+        assert np.linalg.norm(points[[9, 10]] - centroid(image), axis=1).min() < 1.0
+    steps = np.diff(window.keypoints[:, 9], axis=0)
+    assert (np.linalg.norm(steps, axis=1) > 2.0).all()
+
+
+def test_labels_are_per_frame_and_time_may_run_backwards() -> None:
+    starts, unlabelled = set(), set()
+    for seed in range(40):
+        window = make_window(moving_spot(), CALM, num_frames=7, crop_hw=(64, 64), rng=np.random.default_rng(seed))
+        starts.add(bool(window.keypoints[0, 9, 0] < window.keypoints[-1, 9, 0]))
+        unlabelled.add(tuple(np.flatnonzero(~window.is_labelled[:, 9])))
+    assert starts == {True, False}
+    assert unlabelled == {(0,), (6,)}
+
+
+def test_too_short_a_video_is_refused() -> None:
+    with pytest.raises(ConfigError, match="windows of 7"):
+        make_window(moving_spot(), CALM, num_frames=9, crop_hw=(64, 64), rng=np.random.default_rng(0))
