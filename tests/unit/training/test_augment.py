@@ -130,7 +130,7 @@ def test_labels_are_per_frame_and_time_may_run_backwards() -> None:
     for seed in range(40):
         window = make_window(moving_spot(), CALM, num_frames=7, crop_hw=(64, 64), rng=np.random.default_rng(seed))
         starts.add(bool(window.keypoints[0, 9, 0] < window.keypoints[-1, 9, 0]))
-        unlabelled.add(tuple(np.flatnonzero(~window.is_labelled[:, 9])))
+        unlabelled.add(tuple(np.flatnonzero(~window.is_labelled[:, 9]).tolist()))
     assert starts == {True, False}
     assert unlabelled == {(0,), (6,)}
 
