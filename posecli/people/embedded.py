@@ -10,6 +10,7 @@ import torch
 from posecli.encoder import fold_batch_norms, place
 from posecli.errors import ConfigError, WeightsError
 from posecli.geometry import clip_boxes
+from posecli.packed import pack_convolutions
 from posecli.people.batches import detect_in_batches
 from posecli.people.duplicates import best_boxes
 from posecli.people.letterbox import Letterbox
@@ -59,6 +60,8 @@ class EmbeddedDetector:
         self.weights_name, self.sha256 = loaded.name, loaded.sha256
         self._network = build_personnet(loaded)
         place(self._network, self.device)
+        if self.device.type == "cpu":
+            pack_convolutions(self._network)
 
     def detect(self, frames: Sequence[Frame]) -> list[Detections]:
         """The people in each frame, best first; boxes are cut to the frame."""

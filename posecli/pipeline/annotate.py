@@ -12,6 +12,7 @@ from time import perf_counter
 from typing import Any, Protocol
 
 from posecli.atomic import check_output
+from posecli.crew import Crew
 from posecli.errors import VideoError
 from posecli.formats.coco import write_coco_dataset
 from posecli.formats.coco_results import write_coco_results
@@ -23,6 +24,7 @@ from posecli.pipeline.first_pass import FirstPass, StageTimes
 from posecli.pipeline.journal import Journal, journal_path
 from posecli.pipeline.second_pass import collect, finish_poses
 from posecli.pipeline.settings import AnnotateSettings
+from posecli.pipeline.threads import all_threads, decoder_threads
 from posecli.pose.estimator import PoseEstimator
 from posecli.pose.windows import WindowPlan
 from posecli.records import Annotation, Frame
@@ -98,17 +100,21 @@ def annotate(
     report = progress or _no_progress
     get_style(outputs.overlay_style)  # a typo must not cost hours
     with ExitStack() as stack:
-        source = stack.enter_context(_open(video, settings, settings.start_s))
+        crew = stack.enter_context(all_threads())
+        source = stack.enter_context(_open(video, settings, settings.start_s, crew))
         journal_file = journal_path(outputs.poses)
         if not journal_file.exists():
             _check_outputs(outputs, set(), overwrite=overwrite)
-        estimator = PoseEstimator.load(settings.weights, device=settings.device, backend=settings.scan_backend)
+        estimator = PoseEstimator.load(
+            settings.weights, device=settings.device, backend=settings.scan_backend, crew=crew
+        )
         detector = _detector(settings)
         record = _record(settings, detector, estimator)
         journal = stack.enter_context(Journal(journal_file, {**record, **_fingerprint(video)}))
         try:
             _check_outputs(outputs, journal.written_outputs(), overwrite=overwrite)
-            return _Run(video, source, settings, estimator, detector, journal, report).finish(outputs, record, command)
+            run = _Run(video, source, settings, crew, estimator, detector, journal, report)
+            return run.finish(outputs, record, command)
         except BaseException:
             if not journal.is_worth_keeping:
                 journal.remove()
@@ -122,6 +128,7 @@ class _Run:
     video: Path
     source: Source
     settings: AnnotateSettings
+    crew: Crew
     estimator: PoseEstimator
     detector: Detector
     journal: Journal
@@ -137,7 +144,8 @@ class _Run:
         )
         first_pass = self._first_pass()
         self._run_first_pass(first_pass)
-        timings = {"pass1": perf_counter() - start, **first_pass.times.seconds()}
+        busy_s = first_pass.times.seconds()
+        timings = {"pass1": perf_counter() - start, "pass1_busy": sum(busy_s.values()), **busy_s}
         self.report("finish", 0, None, {})
         start = perf_counter()
         collected = collect(self.journal.chunks(), num_keypoints=self.estimator.config.num_keypoints)
@@ -158,6 +166,7 @@ class _Run:
         drawing = self._write(outputs, annotation, timings, command)
         # the renderer reads the video once more and repeats what the first reading said
         warnings = tuple(dict.fromkeys([*self.source.warnings, *lasting, *drawing]))
+        notes += [*self.estimator.notes, *getattr(self.detector, "notes", ())]
         resume = self.journal.resume
         self.journal.remove()
         resumed_at = None if resume is None else resume.next_chunk * first_pass.plan.hop
@@ -178,13 +187,16 @@ class _Run:
             plan=plan,
             first_frame=0,
             detect_every_chunks=max(1, round(detect_every / plan.hop)),
+            crew=self.crew,
+            times=StageTimes(self.estimator.stopwatch),
         )
 
     def _run_first_pass(self, first_pass: FirstPass) -> None:
         resume = self.journal.resume
         if resume is None:
             frames, start_chunk = self.source.frames(), 0
-            head = next(frames, None)
+            with first_pass.times.stopwatch.time("decode"):
+                head = next(frames, None)
             if head is None:
                 return
             first_pass.first_frame = head.index
@@ -192,7 +204,7 @@ class _Run:
         else:
             start_chunk = resume.next_chunk
             first_pass.load_state(resume.state)
-            frames = self._frames_from(first_pass.needed_frame(start_chunk), resume.state["needed_time_s"])
+            frames = self._frames_from(first_pass.route.first_needed(start_chunk), resume.state["needed_time_s"])
         total = self._total()
 
         def progress(done: int, times: StageTimes) -> None:
@@ -204,7 +216,7 @@ class _Run:
         """Frames from ``index`` on, without decoding all that came before; nothing where the video had ended."""
         if time_s is None:
             return
-        with _open(self.video, self.settings, time_s) as source:
+        with _open(self.video, self.settings, time_s, self.crew) as source:
             yield from (frame for frame in source.frames() if frame.index >= index)
             self.source.warnings.extend(source.warnings)
 
@@ -258,8 +270,14 @@ class _Run:
         return drawing
 
 
-def _open(video: Path, settings: AnnotateSettings, start_s: float | None) -> Source:
-    return open_source(video, start_s=start_s, end_s=settings.end_s, image_fps=Fraction(settings.image_fps))
+def _open(video: Path, settings: AnnotateSettings, start_s: float | None, crew: Crew) -> Source:
+    return open_source(
+        video,
+        start_s=start_s,
+        end_s=settings.end_s,
+        num_threads=decoder_threads(crew),
+        image_fps=Fraction(settings.image_fps),
+    )
 
 
 def _check_outputs(outputs: Outputs, own: set[str], *, overwrite: bool) -> None:

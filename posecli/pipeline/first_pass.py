@@ -1,24 +1,32 @@
 """Pass 1: decode once, find people, follow them, estimate their poses window by window, and write all of it to the journal.
 
-Only the frames that a window needs are held. Everything that decides the next chunk (tracker, unfinished frames) goes into the
-journal from time to time, so that a resumed run continues exactly as the interrupted one would have.
+The stages overlap: helpers decode and look for people a few windows ahead (`posecli.pipeline.scout`) and estimate poses side by side;
+following people and the journal stay with the caller, in order. Only the frames of a few windows are held. Everything that decides the
+next chunk (tracker, unfinished frames) goes into the journal from time to time, so that a resumed run continues exactly as the
+interrupted one would have.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from time import perf_counter
 from typing import Any
 
 import numpy as np
 
+from posecli.crew import Crew
 from posecli.people.detector import Detector
 from posecli.people.tracker import TrackedBox, Tracker
 from posecli.pipeline.journal import Journal
+from posecli.pipeline.route import Route
+from posecli.pipeline.scout import Scout, nearest_frame
 from posecli.pose.estimator import PoseEstimator
 from posecli.pose.windows import WindowMerger, WindowPlan
-from posecli.records import FloatArray, Frame
+from posecli.records import Detections, FloatArray, Frame
+from posecli.stopwatch import Stopwatch
+
+STAGES = ("decode", "detect", "track", "crop", "pose")
 
 _CHUNKS_BETWEEN_STATES = 12
 _COORDINATE_DECIMALS = 3
@@ -27,25 +35,29 @@ _SCORE_DECIMALS = 5
 
 @dataclass
 class StageTimes:
-    """Seconds spent in each stage of pass 1."""
+    """How pass 1 gets on.
 
-    decode: float = 0.0
-    detect: float = 0.0
-    pose: float = 0.0
+    Attributes:
+        stopwatch: Seconds that each of `STAGES` kept a thread busy; ``track`` is the caller's: following people, waiting, the journal.
+            Stages run side by side: together they may take longer than the pass.
+    """
+
+    stopwatch: Stopwatch = field(default_factory=Stopwatch)
     num_frames: int = 0
     num_detected_frames: int = 0
     num_person_frames: int = 0
 
     def seconds(self) -> dict[str, float]:
-        """By stage."""
-        return {"decode": self.decode, "detect": self.detect, "pose": self.pose}
+        """Busy seconds by stage."""
+        return {stage: self.stopwatch.wall_s.get(stage, 0.0) for stage in STAGES}
 
     def speeds(self) -> dict[str, float]:
-        """Work a second: frames decoded, frames searched, person-frames estimated."""
+        """Work a busy second: frames decoded, frames searched, person-frames estimated."""
+        busy_s = self.seconds()
         pairs = (
-            ("decode", self.num_frames, self.decode),
-            ("detect", self.num_detected_frames, self.detect),
-            ("pose", self.num_person_frames, self.pose),
+            ("decode", self.num_frames, busy_s["decode"]),
+            ("detect", self.num_detected_frames, busy_s["detect"]),
+            ("pose", self.num_person_frames, busy_s["crop"] + busy_s["pose"]),
         )
         return {name: count / seconds for name, count, seconds in pairs if seconds > 0}
 
@@ -53,24 +65,15 @@ class StageTimes:
 class FrameBuffer:
     """The frames around the current window; indices beyond the ends of the video give the nearest existing frame."""
 
-    def __init__(self, frames: Iterator[Frame], times: StageTimes) -> None:
-        self._frames, self._times = frames, times
+    def __init__(self) -> None:
         self._held: dict[int, Frame] = {}
         self._last: int | None = None
-        self.is_exhausted = False
 
-    def fill(self, until: int) -> None:
-        """Decode until frame ``until`` is held or the video ends."""
-        start = perf_counter()
-        while not self.is_exhausted and (self._last is None or self._last < until):
-            frame = next(self._frames, None)
-            if frame is None:
-                self.is_exhausted = True
-                break
+    def add(self, frames: Iterable[Frame]) -> None:
+        """Hold the next frames of the video."""
+        for frame in frames:
             self._held[frame.index] = frame
             self._last = frame.index
-            self._times.num_frames += 1
-        self._times.decode += perf_counter() - start
 
     def drop(self, before: int) -> None:
         """Forget frames before ``before``, but always keep the last one."""
@@ -79,13 +82,11 @@ class FrameBuffer:
 
     def get(self, index: int) -> Frame:
         """The frame, or the nearest one held."""
-        if index not in self._held:
-            index = min(self._held, key=lambda held: abs(held - index))
-        return self._held[index]
+        return self._held[index] if index in self._held else nearest_frame(self._held.values(), index)
 
-    def span(self, start: int, stop: int) -> list[Frame]:
-        """Existing frames from ``start`` up to ``stop``."""
-        return [self._held[i] for i in range(start, stop) if i in self._held]
+    def span(self, indices: range) -> list[Frame]:
+        """Those of the frames that exist."""
+        return [self._held[i] for i in indices if i in self._held]
 
 
 @dataclass
@@ -95,6 +96,9 @@ class FirstPass:
     Attributes:
         first_frame: Index of the first frame to annotate.
         detect_every_chunks: The detector looks at every so manieth window.
+        crew: Who works: helpers decode, look for people and estimate, the caller follows people and writes the journal, in order. What
+            comes out is the same whatever their number.
+        times: ``times.stopwatch`` should be the estimator's too.
     """
 
     detector: Detector
@@ -103,6 +107,7 @@ class FirstPass:
     plan: WindowPlan
     first_frame: int
     detect_every_chunks: int
+    crew: Crew = field(default_factory=lambda: Crew(1))
     times: StageTimes = field(default_factory=StageTimes)
     mergers: dict[int, WindowMerger] = field(default_factory=dict)
 
@@ -117,29 +122,32 @@ class FirstPass:
         """Work through the video.
 
         Args:
-            frames: From the first frame that window ``start_chunk`` needs, in order.
+            frames: From the first frame that window ``start_chunk`` needs, in order. Read by other threads too, until this returns.
             journal: Gets a record per chunk.
             start_chunk: 0, or where a resumed run goes on.
             progress: Called after each chunk with the number of frames done and the times so far.
         """
-        buffer = FrameBuffer(frames, self.times)
-        chunk = start_chunk
-        while True:
-            window = self.plan.frames(chunk) + self.first_frame
-            start = self.first_frame + chunk * self.plan.hop
-            stop = start + self.plan.hop
-            buffer.fill(max(int(window[-1]), stop))
-            own = buffer.span(start, stop)
-            if not own:
-                return
-            is_last = not buffer.span(stop, stop + 1)
-            content = self._chunk(buffer, chunk, window, own, is_last=is_last)
-            has_state = is_last or chunk % _CHUNKS_BETWEEN_STATES == _CHUNKS_BETWEEN_STATES - 1
-            state = self._state(buffer, self.needed_frame(chunk + 1)) if has_state else None
-            journal.write_chunk(chunk, content, state=state)
-            buffer.drop(self.needed_frame(chunk + 1))
-            progress(own[-1].index + 1 - self.first_frame, self.times)
-            chunk += 1
+        buffer, route, stopwatch = FrameBuffer(), self.route, self.times.stopwatch
+        with Scout(frames, self.detector, route, self.crew, first_chunk=start_chunk, stopwatch=stopwatch) as scout:
+            for chunk in itertools.count(start_chunk):
+                step = scout.step(chunk)
+                self.times.num_frames += len(step.frames)
+                buffer.add(step.frames)
+                own = buffer.span(route.own(chunk))
+                if step.key is None or not own:
+                    return
+                detections = scout.look(chunk, step)
+                with stopwatch.time("track"):
+                    tracked = self._follow(step.key, detections)
+                    self._estimate([buffer.get(int(i)) for i in route.window(chunk)], tracked)
+                    self._write(journal, buffer, chunk, step.key, tracked)
+                buffer.drop(route.first_needed(chunk + 1))
+                progress(own[-1].index + 1 - self.first_frame, self.times)
+
+    @property
+    def route(self) -> Route:
+        """Which frames each window needs."""
+        return Route(self.plan, self.first_frame, self.detect_every_chunks)
 
     def load_state(self, state: Mapping[str, Any]) -> None:
         """Become the pass that wrote ``state``."""
@@ -150,12 +158,8 @@ class FirstPass:
             for track_id, content in state["mergers"].items()
         }
 
-    def needed_frame(self, chunk: int) -> int:
-        """The first frame that window ``chunk`` needs."""
-        return max(self.first_frame, self.first_frame + chunk * self.plan.hop - self.plan.num_before)
-
     def _state(self, buffer: FrameBuffer, needed: int) -> dict[str, Any]:
-        ahead = buffer.span(needed, needed + 1)
+        ahead = buffer.span(range(needed, needed + 1))
         return {
             "first_frame": self.first_frame,
             "needed_time_s": ahead[0].time_s if ahead else None,
@@ -163,29 +167,26 @@ class FirstPass:
             "mergers": {str(track_id): merger.to_json() for track_id, merger in self.mergers.items() if merger},
         }
 
-    def _chunk(
-        self, buffer: FrameBuffer, chunk: int, window: np.ndarray, own: list[Frame], *, is_last: bool
-    ) -> dict[str, Any]:
-        key = buffer.get(min(self.first_frame + self.plan.centre(chunk), own[-1].index))
-        tracked = self._look(key, chunk)
-        frames = [buffer.get(int(i)) for i in window]
-        self._estimate(frames, tracked)
+    def _write(self, journal: Journal, buffer: FrameBuffer, chunk: int, key: Frame, tracked: list[TrackedBox]) -> None:
+        """What the chunk brought, into the journal; at times with the state to go on from."""
+        route = self.route
+        own, end = buffer.span(route.own(chunk)), route.own(chunk).stop
+        is_last = not buffer.span(range(end, end + 1))
         stop = own[-1].index + 1
-        end = stop if is_last else stop - self.plan.num_before
-        poses = self._final_poses(buffer, end)
-        return {
+        poses = self._final_poses(buffer, stop if is_last else stop - self.plan.num_before)
+        content = {
             "frames": [[f.index, f.pts, f.time_s, f.status == "corrupt"] for f in own],
             "boxes": [[t.track_id, key.index, *_rounded_box(t)] for t in tracked],
             "poses": poses,
         }
+        has_state = is_last or chunk % _CHUNKS_BETWEEN_STATES == _CHUNKS_BETWEEN_STATES - 1
+        state = self._state(buffer, route.first_needed(chunk + 1)) if has_state else None
+        journal.write_chunk(chunk, content, state=state)
 
-    def _look(self, key: Frame, chunk: int) -> list[TrackedBox]:
-        """Whom the tracker believes to be there, after a look at the frame when one is due."""
-        if chunk % self.detect_every_chunks:
+    def _follow(self, key: Frame, detections: Detections | None) -> list[TrackedBox]:
+        """Whom the tracker believes to be there, after a look at the frame when one was due."""
+        if detections is None:
             return self.tracker.predict(key.index, key.time_s)
-        start = perf_counter()
-        detections = self.detector.detect([key])[0]
-        self.times.detect += perf_counter() - start
         self.times.num_detected_frames += 1
 
         def estimate_poses(boxes: FloatArray) -> tuple[FloatArray, FloatArray]:
@@ -194,7 +195,6 @@ class FirstPass:
         return self.tracker.update(key.index, key.time_s, detections, estimate_poses=estimate_poses)
 
     def _estimate(self, frames: list[Frame], tracked: list[TrackedBox]) -> None:
-        start = perf_counter()
         times_s = np.array([f.time_s for f in frames])
         boxes = [self.tracker.boxes_at(t.track_id, times_s) for t in tracked]
         images = [f.image for f in frames]
@@ -213,7 +213,6 @@ class FirstPass:
         for person, track in enumerate(tracked):
             merger = self.mergers.setdefault(track.track_id, WindowMerger(self.estimator.config.num_keypoints))
             merger.add(indices, points[person], scores[person], weights)
-        self.times.pose += perf_counter() - start
         self.times.num_person_frames += int((weights > 0).sum()) * len(tracked)
 
     def _final_poses(self, buffer: FrameBuffer, end: int) -> list[list[Any]]:

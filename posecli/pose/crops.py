@@ -27,18 +27,19 @@ def window_transform(boxes: FloatArray, crop_hw: tuple[int, int]) -> CropTransfo
     return CropTransform.from_box(union_box(known), (crop_hw[1], crop_hw[0]), enlarge=ENLARGE)
 
 
-def cut_window(images: Sequence[ImageArray], transform: CropTransform) -> ImageArray:
+def cut_window(images: Sequence[ImageArray], transform: CropTransform, *, out: ImageArray | None = None) -> ImageArray:
     """Cut the same region out of T frames.
 
     Args:
         images: T upright RGB frames.
         transform: Where.
+        out: (T, H, W, 3) uint8 to write into; made here when not given.
 
     Returns:
         (T, H, W, 3) uint8; black outside the frame. Identical consecutive frames are warped once.
     """
     width, height = transform.size_wh
-    crops = np.empty((len(images), height, width, 3), np.uint8)
+    crops = np.empty((len(images), height, width, 3), np.uint8) if out is None else out
     # area averaging is not available in warpAffine; below half size, bilinear sampling would alias
     is_shrunk = transform.scale < 0.5
     for t, image in enumerate(images):
@@ -47,7 +48,8 @@ def cut_window(images: Sequence[ImageArray], transform: CropTransform) -> ImageA
         elif is_shrunk:
             crops[t] = _cut_shrunk(image, transform)
         else:
-            crops[t] = cv2.warpAffine(image, transform.matrix, (width, height), flags=cv2.INTER_LINEAR)
+            # straight into its place; OpenCV writes into an array that fits
+            cv2.warpAffine(image, transform.matrix, (width, height), dst=crops[t], flags=cv2.INTER_LINEAR)
     return crops
 
 

@@ -5,30 +5,53 @@ Legend: B windows, T frames, K keypoints, N stills.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
+from torch import Tensor
 
+from posecli.crew import Crew
 from posecli.encoder import CompactEncoder, normalise_images, place
-from posecli.errors import DeviceError
+from posecli.errors import ConfigError, DeviceError
 from posecli.geometry import CropTransform
+from posecli.out_of_memory import BatchSize
+from posecli.packed import pack_convolutions
 from posecli.pose.blocks import SelectiveScan
 from posecli.pose.checkpoint import load_network
 from posecli.pose.config import PoseConfig
 from posecli.pose.crops import cut_window, window_transform
-from posecli.pose.heatmaps import Refinement, cell_to_crop, decode
+from posecli.pose.graphs import GraphRunner
+from posecli.pose.heatmaps import Refinement, cell_to_crop, find_peaks
 from posecli.pose.network import PoseNetwork
 from posecli.pose.windows import WindowMode
 from posecli.records import FloatArray, ImageArray
 from posecli.ssm import resolve_backend
+from posecli.stopwatch import Stopwatch
 
+Precision = Literal["float32", "bfloat16"]
 _STRIDE = CompactEncoder.stride
+_BATCH_CPU = 1  # threads take a window each; larger batches only leave the caches
+_BATCH_CUDA = 32
+
+
+@dataclass(frozen=True, slots=True)
+class _Window:
+    """One person in T frames, or in one still that stands for T."""
+
+    images: Sequence[ImageArray]
+    transform: CropTransform
 
 
 class PoseEstimator:
     """Estimates poses in windows of frames.
+
+    On a CPU several windows are spread over the threads, one torch thread each; one window alone has all of them. Results do not
+    depend on the number of threads: where several work on one window, oneDNN and our kernels share out rows, never the terms of a sum.
 
     Args:
         network: In eval mode.
@@ -37,10 +60,14 @@ class PoseEstimator:
         device: ``cpu``, ``cuda`` or ``cuda:N``.
         backend: Of the selective scan, see `posecli.ssm.multi_scan`.
         refinement: Sub-cell decoding, see `posecli.pose.heatmaps.decode`.
-        batch_size: Windows a forward pass.
+        batch_size: Windows a forward pass; ``None``: 1 on a CPU, 32 on a GPU. Halved when memory runs out, which `notes` tells.
+        precision: ``float32`` (on a GPU without TensorFloat-32: results are those of a CPU but for rounding), or ``bfloat16``:
+            matrix products and convolutions in 16 bits, on a CUDA device that has them.
+        crew: Who works; ``None``: as many threads as torch has, found anew when that number changes.
+        stopwatch: Gets the time spent in the stages ``crop`` and ``pose``.
 
     Raises:
-        DeviceError: The device or the backend is not available.
+        DeviceError: The device, the backend or the precision is not available.
     """
 
     def __init__(
@@ -52,34 +79,77 @@ class PoseEstimator:
         device: str = "cpu",
         backend: str = "auto",
         refinement: Refinement = "parabola",
-        batch_size: int = 4,
+        batch_size: int | None = None,
+        precision: Precision = "float32",
+        crew: Crew | None = None,
+        stopwatch: Stopwatch | None = None,
     ) -> None:
         if device.startswith("cuda") and not torch.cuda.is_available():
             raise DeviceError(f"device {device!r} is not available", hint="use --device cpu, or a torch built for CUDA")
         self.device = torch.device(device)
+        self.precision = _checked(precision, self.device)
         self.backend = resolve_backend(backend, self.device)
         self.network = network
         place(network, self.device)
         for module in network.modules():
             if isinstance(module, SelectiveScan):
                 module.backend = self.backend
-        self.name, self.sha256, self.refinement, self.batch_size = name, sha256, refinement, batch_size
+        self.name, self.sha256, self.refinement = name, sha256, refinement
+        is_gpu = self.device.type == "cuda"
+        self.batches = BatchSize(batch_size or (_BATCH_CUDA if is_gpu else _BATCH_CPU), what="windows of poses")
+        self.stopwatch = stopwatch or Stopwatch()
+        self._given_crew, self._own_crew = crew, Crew(1)
+        self._graphs = GraphRunner(self._infer) if is_gpu else None
+        self._pinned: Tensor | None = None
 
     @classmethod
-    def load(cls, weights: str | Path = "glsmamba-s", *, device: str = "cpu", backend: str = "auto") -> PoseEstimator:
-        """Build an estimator from a weights file.
+    def load(
+        cls,
+        weights: str | Path = "glsmamba-s",
+        *,
+        device: str = "cpu",
+        backend: str = "auto",
+        batch_size: int | None = None,
+        precision: Precision = "float32",
+        crew: Crew | None = None,
+        stopwatch: Stopwatch | None = None,
+    ) -> PoseEstimator:
+        """Build an estimator from a weights file; arguments as those of the class.
 
         Raises:
             WeightsError: See `posecli.pose.checkpoint.load_network`.
-            DeviceError: The device or the backend is not available.
+            DeviceError: The device, the backend or the precision is not available.
         """
         network, loaded = load_network(weights)
-        return cls(network, name=loaded.name, sha256=loaded.sha256, device=device, backend=backend)
+        if device == "cpu":
+            pack_convolutions(network.encoder)  # nobody else has this network
+        return cls(
+            network,
+            name=loaded.name,
+            sha256=loaded.sha256,
+            device=device,
+            backend=backend,
+            batch_size=batch_size,
+            precision=precision,
+            crew=crew,
+            stopwatch=stopwatch,
+        )
 
     @property
     def config(self) -> PoseConfig:
         """The network's settings."""
         return self.network.config
+
+    @property
+    def batch_size(self) -> int:
+        """Windows a forward pass, as far as memory is known to allow."""
+        return self.batches.size
+
+    @property
+    def notes(self) -> list[str]:
+        """What the user may want to know about how it went, one line each."""
+        graphs = self._graphs.note if self._graphs is not None else None
+        return self.batches.notes + ([graphs] if graphs else [])
 
     def estimate_windows(
         self,
@@ -97,20 +167,21 @@ class PoseEstimator:
 
         Returns:
             (B, T, K, 2) frame px and (B, T, K) scores in [0, 1].
+
+        Raises:
+            DeviceError: Memory ran out with a single window.
         """
-        transforms = [window_transform(b, self.config.crop_hw) for b in boxes]
-        frame = self.config.num_frames // 2 if mode == "key" else None
-        points, scores = [], []
-        for start in range(0, len(windows), self.batch_size):
-            part = slice(start, start + self.batch_size)
-            crops = np.stack([cut_window(images, t) for images, t in zip(windows[part], transforms[part], strict=True)])
-            part_points, part_scores = self._estimate_crops(crops, transforms[part], frame)
-            points.append(part_points)
-            scores.append(part_scores)
-        shape = (self.config.num_frames, self.config.num_keypoints)
-        if not points:
-            return np.zeros((0, *shape, 2), np.float32), np.zeros((0, *shape), np.float32)
-        return np.concatenate(points), np.concatenate(scores)
+        crop_hw = self.config.crop_hw
+        jobs = [_Window(images, window_transform(b, crop_hw)) for images, b in zip(windows, boxes, strict=True)]
+        frames = self.config.num_frames
+        frame = frames // 2 if mode == "key" else None
+        found = self._estimate(jobs, frame)
+        if frame is None:
+            return found[..., :2], found[..., 2]
+        points = np.full((len(jobs), frames, self.config.num_keypoints, 2), np.nan, np.float32)
+        scores = np.zeros((len(jobs), frames, self.config.num_keypoints), np.float32)
+        points[:, frame], scores[:, frame] = found[:, 0, :, :2], found[:, 0, :, 2]
+        return points, scores
 
     def estimate_images(
         self, images: Sequence[ImageArray], boxes: Sequence[FloatArray]
@@ -123,27 +194,101 @@ class PoseEstimator:
 
         Returns:
             (N, K, 2) px and (N, K) scores in [0, 1].
-        """
-        frames = self.config.num_frames
-        windows = [[image] * frames for image in images]
-        points, scores = self.estimate_windows(windows, [np.tile(box, (frames, 1)) for box in boxes], mode="key")
-        return points[:, frames // 2], scores[:, frames // 2]
 
-    def _estimate_crops(
-        self, crops: ImageArray, transforms: Sequence[CropTransform], frame: int | None
-    ) -> tuple[FloatArray, FloatArray]:
-        """(B, T, H, W, 3) uint8 -> (B, T, K, 2) frame px, (B, T, K)."""
+        Raises:
+            DeviceError: Memory ran out with a single still.
+        """
+        crop_hw = self.config.crop_hw
+        transforms = [window_transform(box[None], crop_hw) for box in boxes]
+        jobs = [_Window([image], transform) for image, transform in zip(images, transforms, strict=True)]
+        found = self._estimate(jobs, self.config.num_frames // 2)[:, 0]
+        return found[..., :2], found[..., 2]
+
+    def _estimate(self, jobs: list[_Window], frame: int | None) -> FloatArray:
+        """(B, estimated frames, K, 3): x and y in frame px, score."""
+        estimated = self.config.num_frames if frame is None else 1
+        if not jobs:
+            return np.zeros((0, estimated, self.config.num_keypoints, 3), np.float32)
+        if self.device.type == "cuda":
+            found = self.batches.run(len(jobs), lambda part: self._estimate_on_gpu(jobs[part], frame))
+        elif len(jobs) > self.batches.size and not self.batches.is_alone:
+            spread = self._crew().map
+            found = self.batches.run(len(jobs), lambda part: self._estimate_on_cpu(jobs[part], frame), spread=spread)
+        else:
+            with self._crew().all_hands():
+                found = self.batches.run(len(jobs), lambda part: self._estimate_on_cpu(jobs[part], frame))
+        rows = np.concatenate(found)
+        for row, job in zip(rows, jobs, strict=True):
+            row[..., :2] = job.transform.to_frame(cell_to_crop(row[..., :2], _STRIDE))
+        return rows
+
+    def _crew(self) -> Crew:
+        if self._given_crew is not None:
+            return self._given_crew
+        if self._own_crew.num_threads != torch.get_num_threads():
+            self._own_crew = Crew(torch.get_num_threads())
+        return self._own_crew
+
+    def _estimate_on_cpu(self, jobs: list[_Window], frame: int | None) -> FloatArray:
+        """(B, estimated frames, K, 3): x and y in cells, score. In any thread."""
+        with self.stopwatch.time("crop"):
+            crops = np.empty(self._crops_shape(jobs), np.uint8)
+            for job, out in zip(jobs, crops, strict=True):
+                cut_window(job.images, job.transform, out=out)
+        with self.stopwatch.time("pose"), torch.inference_mode():
+            found: FloatArray = self._infer(torch.from_numpy(crops), frame).numpy()
+        return found
+
+    def _estimate_on_gpu(self, jobs: list[_Window], frame: int | None) -> FloatArray:
+        """As `_estimate_on_cpu`: one transfer there, one back; all hands cut."""
+        with self.stopwatch.time("crop"):
+            crops = self._pinned_crops(self._crops_shape(jobs))
+            views = crops.numpy()
+            self._crew().map(lambda b: cut_window(jobs[b].images, jobs[b].transform, out=views[b]), range(len(jobs)))
+        with self.stopwatch.time("pose"), torch.inference_mode():
+            run = self._graphs or self._infer
+            found: FloatArray = run(crops.to(self.device, non_blocking=True), frame).cpu().numpy()
+        return found
+
+    def _crops_shape(self, jobs: list[_Window]) -> tuple[int, ...]:
+        return len(jobs), len(jobs[0].images), *self.config.crop_hw, 3
+
+    def _pinned_crops(self, shape: tuple[int, ...]) -> Tensor:
+        """Memory the device can fetch from by itself; it is free again when the results are there."""
+        size = int(np.prod(shape))
+        if self._pinned is None or self._pinned.numel() < size:
+            self._pinned = torch.empty(size, dtype=torch.uint8, pin_memory=True)
+        return self._pinned[:size].view(shape)
+
+    def _infer(self, crops: Tensor, frame: int | None) -> Tensor:
+        """(B, T or 1, H, W, 3) uint8 on the device -> (B, estimated frames, K, 3): x and y in cells, score."""
         batch, frames = crops.shape[:2]
-        with torch.inference_mode():
-            images = torch.from_numpy(crops).to(self.device).flatten(0, 1).permute(0, 3, 1, 2)
-            heatmaps = self.network(torch.unflatten(normalise_images(images), 0, (batch, frames)), frame=frame)
-            cells, peaks = decode(heatmaps.flatten(0, 1), refinement=self.refinement)
-        estimated = heatmaps.shape[1]
-        crop_points = cell_to_crop(cells, _STRIDE).reshape(batch, estimated, -1, 2)
-        points = np.full((batch, frames, self.config.num_keypoints, 2), np.nan, np.float32)
-        scores = np.zeros((batch, frames, self.config.num_keypoints), np.float32)
-        kept = slice(None) if frame is None else slice(frame, frame + 1)
-        for b, transform in enumerate(transforms):
-            points[b, kept] = transform.to_frame(crop_points[b])
-        scores[:, kept] = peaks.reshape(batch, estimated, -1)
-        return points, scores
+        images = normalise_images(crops.flatten(0, 1).permute(0, 3, 1, 2)).unflatten(0, (batch, frames))
+        with _computing_in(self.precision, self.device):
+            if frames == self.config.num_frames:
+                heatmaps = self.network(images, frame=frame)
+            else:  # the encoder sees a still once
+                tokens = self.network.encode(images).expand(-1, self.config.num_frames, -1, -1, -1)
+                heatmaps = self.network.refine(tokens, frame=frame)
+        return find_peaks(heatmaps.flatten(0, 1), refinement=self.refinement).unflatten(0, (batch, -1))
+
+
+def _checked(precision: Precision, device: torch.device) -> Precision:
+    if precision not in ("float32", "bfloat16"):
+        raise ConfigError(f"precision {precision!r} is not float32 or bfloat16")
+    if precision == "bfloat16" and (device.type != "cuda" or not torch.cuda.is_bf16_supported()):
+        raise DeviceError(f"precision bfloat16 is not available on {device}", hint="use float32")
+    return precision
+
+
+@contextmanager
+def _computing_in(precision: Precision, device: torch.device) -> Iterator[None]:
+    if device.type != "cuda":
+        yield
+        return
+    # torch lets cuDNN round the factors of convolutions to 10 bits unless told not to
+    with (
+        torch.backends.cudnn.flags(enabled=True, allow_tf32=precision == "bfloat16"),
+        torch.autocast("cuda", torch.bfloat16, enabled=precision == "bfloat16"),
+    ):
+        yield

@@ -59,14 +59,19 @@ def decode(heatmaps: Tensor, *, refinement: Refinement = "parabola") -> tuple[Fl
     Returns:
         (N, K, 2) cells (x, y) and (N, K) peak values clamped to [0, 1].
     """
+    found = find_peaks(heatmaps, refinement=refinement).cpu().numpy()
+    return found[..., :2], found[..., 2]
+
+
+def find_peaks(heatmaps: Tensor, *, refinement: Refinement = "parabola") -> Tensor:
+    """As `decode`, but all on the heatmaps' device and in one tensor: (N, K, 3) float32 of x, y and peak value."""
     num, num_keypoints, height, width = heatmaps.shape
     flat = heatmaps.reshape(num, num_keypoints, -1).float()
     peaks, index = flat.max(dim=-1)
     y, x = index // width, index % width
     offset_x = _offset(flat, index, x, width, 1, peaks, refinement)
     offset_y = _offset(flat, index, y, height, width, peaks, refinement)
-    cells = torch.stack([x + offset_x, y + offset_y], dim=-1)
-    return cells.cpu().numpy().astype(np.float32), peaks.clamp(0.0, 1.0).cpu().numpy().astype(np.float32)
+    return torch.stack([x + offset_x, y + offset_y, peaks.clamp(0.0, 1.0)], dim=-1).float()
 
 
 def _offset(
