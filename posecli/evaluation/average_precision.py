@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from posecli.records import BoolArray
+from posecli.records import BoolArray, IntArray
 
 THRESHOLDS: NDArray[np.float64] = np.linspace(0.5, 0.95, 10)
 _RECALLS = np.linspace(0.0, 1.0, 101)
@@ -21,11 +21,13 @@ _RECALLS = np.linspace(0.0, 1.0, 101)
 class ImageMatches:
     """Who found whom in one image.
 
-    ``scores`` (D,) descending; ``is_matched`` and ``is_ignored`` (H, D): detections that found a ground truth, and those that count
-    neither way because theirs is ignored; ``is_found`` (H, G) in the order given; ``num_truths`` that count.
+    ``scores`` (D,) descending; ``matched_truths`` (H, D): the ground truth each detection found, -1 for none; ``is_matched`` and
+    ``is_ignored`` (H, D): detections that found one, and those that count neither way because theirs is ignored; ``is_found`` (H, G);
+    ground truths in the order given; ``num_truths`` that count.
     """
 
     scores: NDArray[np.float64]
+    matched_truths: IntArray
     is_matched: BoolArray
     is_ignored: BoolArray
     is_found: BoolArray
@@ -87,6 +89,7 @@ def match_image(
     is_matched = matches >= 0
     return ImageMatches(
         scores=np.asarray(scores, np.float64)[order],
+        matched_truths=np.append(truth_order, -1)[matches].astype(np.int64),
         is_matched=is_matched,
         is_ignored=is_matched & ignored[matches] if len(ignored) else is_matched,
         is_found=unordered,

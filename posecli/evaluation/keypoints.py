@@ -6,25 +6,20 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 
-from posecli.errors import FormatError
 from posecli.evaluation.boxes import PersonDetector, detect_all
-from posecli.evaluation.oks import PredictedPoses, keypoint_average_precision
-from posecli.evaluation.pck import PckTable, pck
+from posecli.evaluation.judgement import KeypointReport, judge_people, labelled_people
+from posecli.evaluation.matching import match_people
 from posecli.evaluation.pictures import read_picture
-from posecli.evaluation.reliability import ReliabilityBin, reliability
+from posecli.evaluation.predictions import untracked_people
 from posecli.formats.ground_truth import GroundTruth
-from posecli.formats.rows import instance_scores
-from posecli.geometry import iou_matrix
 from posecli.records import Detections, FloatArray, ImageArray, IntArray
 from posecli.skeletons import POSECLI19
 
 BATCH_PERSONS = 16
-MIN_MATCH_IOU = 0.3
-"""Below this overlap a detected box is not taken for a labelled person."""
 
 
 class ImagePoseEstimator(Protocol):
@@ -41,43 +36,6 @@ class ImagePoseEstimator(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class KeypointReport:
-    """Pose metrics in per cent; ``None`` where nothing is labelled. ``num_found`` of ``num_persons`` had a box."""
-
-    boxes: Literal["given", "detected"]
-    num_images: int
-    num_persons: int
-    num_found: int
-    pck: PckTable
-    oks: dict[str, float | None]
-    reliability: tuple[ReliabilityBin, ...]
-
-    def to_json(self) -> dict[str, Any]:
-        """A JSON object."""
-        return {
-            "boxes": self.boxes,
-            "num_images": self.num_images,
-            "num_persons": self.num_persons,
-            "num_found": self.num_found,
-            **self.pck,
-            "oks": self.oks,
-            "reliability": [part.to_json() for part in self.reliability],
-        }
-
-    def rows(self) -> list[tuple[str, float | None]]:
-        """Name and per cent, for a table."""
-        limb = [(f"{name}, limb points", groups["limb"]) for name, groups in self.pck.items()]
-        everything = [(f"{name}, all points", groups["all"]) for name, groups in self.pck.items()]
-        oks = [(f"OKS {key.upper()}", value) for key, value in self.oks.items()]
-        right = [
-            (f"right (PCK@0.1 box) at score {part.low:.1f} to {part.high:.1f}, {part.num_points} points", part.correct)
-            for part in self.reliability
-            if part.num_points
-        ]
-        return [*limb, *everything, *oks, *right]
-
-
 def evaluate_keypoints(
     estimator: ImagePoseEstimator,
     ground_truth: GroundTruth,
@@ -90,8 +48,8 @@ def evaluate_keypoints(
     """Estimate the pose of labelled people and judge it.
 
     With given boxes every labelled person (no crowds, at least one keypoint) is estimated in its own box. With detected boxes every
-    detection is estimated; OKS AP judges all of them, PCK the one that overlaps each person best (one to one, IoU at least 0.3);
-    all points of a person without one count as missed.
+    detection is estimated; OKS AP judges all of them, PCK the one that fits each person best (see `posecli.evaluation.matching`); all
+    points of a person without one count as missed.
 
     Args:
         estimator: The estimator.
@@ -106,31 +64,17 @@ def evaluate_keypoints(
         VideoError: A picture is missing or cannot be decoded.
         ValueError: Detected boxes are wanted without a detector.
     """
-    people = np.flatnonzero(ground_truth.has_keypoints)
-    if len(people) == 0:
-        raise FormatError(f"{ground_truth.path}: no labelled keypoints", hint="boxes alone can only judge a detector")
+    people = labelled_people(ground_truth)
     if boxes == "given":
         task = _Task(ground_truth.image_ids[people], ground_truth.boxes[people], np.ones(len(people), np.float32))
-        chosen = np.arange(len(people))
     else:
         if detector is None:
             raise ValueError("detected boxes need a detector")
         task = _task_of(detect_all(detector, ground_truth, images_dir))
-        chosen = _match_people(task, ground_truth, people)
     keypoints, scores = _estimate(estimator, task, ground_truth, images_dir, progress)
-    poses = PredictedPoses(task.image_ids, keypoints, instance_scores(scores, task.box_scores))
-    missed = np.full((1, len(POSECLI19), 2), np.nan, np.float32)
-    judged = np.concatenate([keypoints, missed])[chosen]
-    judged_scores = np.concatenate([scores, np.zeros((1, len(POSECLI19)), np.float32)])[chosen]
-    return KeypointReport(
-        boxes=boxes,
-        num_images=len(np.unique(ground_truth.image_ids[people])),
-        num_persons=len(people),
-        num_found=int((chosen >= 0).sum()),
-        pck=pck(judged, ground_truth.keypoints[people], ground_truth.boxes[people]),
-        oks=keypoint_average_precision(poses, ground_truth),
-        reliability=reliability(judged, judged_scores, ground_truth.keypoints[people], ground_truth.boxes[people]),
-    )
+    found = untracked_people(task.image_ids, keypoints, scores, task.boxes, task.box_scores)
+    chosen = np.arange(len(people)) if boxes == "given" else match_people(found, ground_truth, people)
+    return judge_people(found, ground_truth, chosen, boxes=boxes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,20 +93,6 @@ def _task_of(found: Mapping[int, Detections]) -> _Task:
         np.concatenate([np.zeros((0, 4), np.float32), *(d.boxes for d in found.values())]),
         np.concatenate([np.zeros(0, np.float32), *(d.scores for d in found.values())]),
     )
-
-
-def _match_people(task: _Task, ground_truth: GroundTruth, people: IntArray) -> IntArray:
-    """(P,): for each labelled person its box in the task, or -1; greedy by IoU, one to one."""
-    chosen = np.full(len(people), -1, np.int64)
-    for image_id in np.unique(ground_truth.image_ids[people]):
-        members = np.flatnonzero(ground_truth.image_ids[people] == image_id)
-        candidates = np.flatnonzero(task.image_ids == image_id)
-        overlap = iou_matrix(ground_truth.boxes[people[members]], task.boxes[candidates])
-        while overlap.size and overlap.max() >= MIN_MATCH_IOU:
-            person, candidate = np.unravel_index(int(overlap.argmax()), overlap.shape)
-            chosen[members[person]] = candidates[candidate]
-            overlap[person, :], overlap[:, candidate] = -1.0, -1.0
-    return chosen
 
 
 def _estimate(

@@ -45,15 +45,33 @@ def object_keypoint_similarity(
     Returns:
         (D, G) in [0, 1].
     """
-    points = np.nan_to_num(keypoints.astype(np.float64), nan=np.inf)[:, None]
-    labels, corners = truth.astype(np.float64)[None], boxes.astype(np.float64)
+    return _similarity(keypoints[:, None], truth[None], areas[None], boxes[None], sigmas)
+
+
+def paired_similarity(
+    keypoints: FloatArray, truth: FloatArray, areas: FloatArray, boxes: FloatArray, sigmas: FloatArray
+) -> NDArray[np.float64]:
+    """OKS of N predicted poses (N, K, 2), each with the labelled one in its row; as `object_keypoint_similarity`.
+
+    Returns:
+        (N,) in [0, 1].
+    """
+    return _similarity(keypoints, truth, areas, boxes, sigmas)
+
+
+def _similarity(
+    keypoints: FloatArray, truth: FloatArray, areas: FloatArray, boxes: FloatArray, sigmas: FloatArray
+) -> NDArray[np.float64]:
+    """(..., K, 2), (..., K, 3), (...) and (..., 4), broadcast against each other -> (...)."""
+    points = np.nan_to_num(keypoints.astype(np.float64), nan=np.inf)
+    labels, corners = truth.astype(np.float64), boxes.astype(np.float64)
     is_labelled = np.asarray(labels[..., 2] > 0)
-    low, high = 2 * corners[:, :2] - corners[:, 2:], 2 * corners[:, 2:] - corners[:, :2]
-    outside = np.maximum(0.0, low[None, :, None] - points) + np.maximum(0.0, points - high[None, :, None])
+    low, high = 2 * corners[..., :2] - corners[..., 2:], 2 * corners[..., 2:] - corners[..., :2]
+    outside = np.maximum(0.0, low[..., None, :] - points) + np.maximum(0.0, points - high[..., None, :])
     is_unlabelled_pose = np.asarray(~is_labelled.any(axis=-1))
     offsets = np.where(is_unlabelled_pose[..., None, None], outside, points - labels[..., :2])
     variances = (2.0 * sigmas.astype(np.float64)) ** 2
-    scale = 2.0 * variances * (areas.astype(np.float64)[:, None] + np.spacing(1.0))
+    scale = 2.0 * variances * (areas.astype(np.float64)[..., None] + np.spacing(1.0))
     similarity = np.exp(-(offsets**2).sum(axis=-1) / scale)
     weights = np.where(is_unlabelled_pose[..., None], True, is_labelled)
     return np.asarray((similarity * weights).sum(axis=-1) / np.maximum(weights.sum(axis=-1), 1), np.float64)
