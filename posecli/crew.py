@@ -12,7 +12,7 @@ import contextlib
 import threading
 import weakref
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar, cast
 
@@ -197,16 +197,16 @@ class Crew:
                 tasks.append(self.start(_Call(work, item), is_urgent=True))
             return [self.finish(task) for task in tasks]
         finally:
-            for task in tasks:
-                self.drop(task)
+            self.drop(tasks)
 
-    def drop(self, task: Task[Any]) -> None:
-        """Forget a task: it is not begun any more; one under way is waited for."""
+    def drop(self, tasks: Sequence[Task[Any]]) -> None:
+        """Forget tasks: they are not begun any more; those under way are waited for."""
         desk = self._desk
         with desk.changed:
-            desk.remove(task)
+            for task in tasks:
+                desk.remove(task)
             # one that an interruption has torn out of the caller's own hands is never done
-            while task.is_helped and not task.is_done:
+            while any(task.is_helped and not task.is_done for task in tasks):
                 desk.changed.wait()
 
     @contextlib.contextmanager

@@ -10,6 +10,7 @@ import torch
 from posecli.encoder import fold_batch_norms, place
 from posecli.errors import ConfigError, WeightsError
 from posecli.geometry import clip_boxes
+from posecli.out_of_memory import BatchSize
 from posecli.packed import pack_convolutions
 from posecli.people.batches import detect_in_batches
 from posecli.people.duplicates import best_boxes
@@ -56,6 +57,7 @@ class EmbeddedDetector:
             )
         self.min_score, self.longer_sides_px = min_score, longer_sides_px
         self.device = torch.device(device)
+        self._batches = BatchSize(MAX_BATCH, what="frames for the detector")
         loaded = load_weights(weights)
         self.weights_name, self.sha256 = loaded.name, loaded.sha256
         self._network = build_personnet(loaded)
@@ -63,9 +65,14 @@ class EmbeddedDetector:
         if self.device.type == "cpu":
             pack_convolutions(self._network)
 
+    @property
+    def notes(self) -> list[str]:
+        """What the user may want to know about how it went, one line each."""
+        return self._batches.notes
+
     def detect(self, frames: Sequence[Frame]) -> list[Detections]:
         """The people in each frame, best first; boxes are cut to the frame."""
-        return detect_in_batches(frames, self._detect_batch, max_batch=MAX_BATCH)
+        return detect_in_batches(frames, self._detect_batch, self._batches)
 
     def _detect_batch(self, frames: list[Frame]) -> list[Detections]:
         height, width = frames[0].image.shape[:2]

@@ -19,6 +19,7 @@ import torch
 from posecli.download import file_sha256
 from posecli.errors import DeviceError, WeightsError
 from posecli.geometry import clip_boxes
+from posecli.out_of_memory import BatchSize
 from posecli.people.batches import detect_in_batches
 from posecli.people.letterbox import Letterbox
 from posecli.records import Detections, FloatArray, Frame
@@ -67,6 +68,7 @@ class YoloDetector:
             )
         self.min_score, self.longer_side_px = min_score, longer_side_px
         self.device = torch.device(device)
+        self._batches = BatchSize(MAX_BATCH, what="frames for the detector")
         self.weights_name = path.name
         self.sha256 = None if is_random else file_sha256(path)
         model, self._suppress = _load(str(path))
@@ -74,9 +76,14 @@ class YoloDetector:
         self._person = _person_class(model.names, path)
         self._multiple_px = max(32, int(model.stride.max()))
 
+    @property
+    def notes(self) -> list[str]:
+        """What the user may want to know about how it went, one line each."""
+        return self._batches.notes
+
     def detect(self, frames: Sequence[Frame]) -> list[Detections]:
         """The people in each frame, best first; boxes are cut to the frame."""
-        return detect_in_batches(frames, self._detect_batch, max_batch=MAX_BATCH)
+        return detect_in_batches(frames, self._detect_batch, self._batches)
 
     @torch.inference_mode()
     def _detect_batch(self, frames: list[Frame]) -> list[Detections]:

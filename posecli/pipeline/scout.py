@@ -81,10 +81,7 @@ class Scout:
     ) -> None:
         with self._lock:
             self._is_stopped = True
-        for step in self._tasks.values():
-            self._crew.drop(step)
-        for look in self._looks.values():
-            self._crew.drop(look)
+        self._crew.drop([*self._tasks.values(), *self._looks.values()])
 
     def step(self, chunk: int) -> Step:
         """Wait for a chunk; chunks are asked for one after another.

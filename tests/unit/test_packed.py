@@ -1,0 +1,66 @@
+"""Packed convolutions: the same numbers."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+from posecli import packed
+from posecli.encoder import CompactEncoder, ConvNorm, EncoderConfig, fold_batch_norms
+from posecli.packed import can_pack, pack_convolutions
+from posecli.people.personnet import PersonNet, PersonNetConfig
+
+_ENCODER = EncoderConfig(widths=(16, 32, 32, 48), depths=(1, 2, 1, 2), out_channels=32, stem_channels=8)
+
+
+def _shaken(network: nn.Module) -> nn.Module:
+    """In eval mode, with batch norms that do something, folded."""
+    torch.manual_seed(0)
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            for values in (module.weight, module.bias, module.running_mean):
+                assert values is not None
+                nn.init.normal_(values, std=0.5)
+    return fold_batch_norms(network.eval())
+
+
+@pytest.fixture(autouse=True)
+def _needs_the_operators() -> None:
+    if not can_pack():
+        pytest.skip("this torch has no oneDNN")
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+@torch.inference_mode()
+def test_an_encoder_gives_the_same_maps(batch: int) -> None:
+    plain = _shaken(CompactEncoder(_ENCODER)).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    quick = pack_convolutions(copy.deepcopy(plain))
+    assert not any(isinstance(module, nn.Conv2d) for module in quick.modules())
+    for size in ((64, 32), (96, 160)):
+        images = torch.randn(batch, 3, *size).contiguous(memory_format=torch.channels_last)
+        expected = plain(images)
+        assert (quick(images) - expected).abs().max() <= 1e-5 * expected.abs().max()
+
+
+@torch.inference_mode()
+def test_a_detector_with_dilations_and_heads_gives_the_same_answers() -> None:
+    plain = _shaken(PersonNet(PersonNetConfig(_ENCODER, head_channels=16)))
+    quick = pack_convolutions(copy.deepcopy(plain))
+    images = torch.randint(0, 256, (2, 3, 64, 96), dtype=torch.uint8)
+    for ours, expected in zip(quick(images), plain(images), strict=True):
+        assert (ours - expected).abs().max() <= 1e-4 * expected.abs().max()
+
+
+def test_batch_norms_must_be_folded() -> None:
+    with pytest.raises(ValueError, match="fold batch norms"):
+        pack_convolutions(nn.Sequential(ConvNorm(8, 8)).eval())
+
+
+def test_without_the_operators_nothing_changes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(packed, "_OPERATORS", ("no_such_operator",))
+    network = _shaken(CompactEncoder(_ENCODER))
+    assert pack_convolutions(network) is network
+    assert any(isinstance(module, nn.Conv2d) for module in network.modules())
