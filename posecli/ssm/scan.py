@@ -6,6 +6,8 @@ of the step size (dt_rank). A, B, C, D are the matrices of the state-space model
 Backends:
 
     cpu        numba kernels, float32, multi-threaded, D a multiple of 16
+    triton     GPU kernels; x and proj read as they are (float32 or half), float32 inside and out; tried on the device before first use
+    mamba      mamba-ssm's CUDA kernel, one direction after the other, with the permuted copies it needs; only when asked for
     chunked    plain torch, any device and floating type, its own backward; 20 to 40 times slower than cpu on a CPU
     reference  the recurrence step by step, the oracle; only for tests and tiny inputs
 """
@@ -14,6 +16,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import warnings
 import weakref
 from collections.abc import Callable
 
@@ -26,6 +29,7 @@ from posecli.ssm.orders import OrderTable, global_orders
 
 ENVIRONMENT_VARIABLE = "POSECLI_SCAN_BACKEND"
 LANE_MULTIPLE = 16
+_HALVES = (torch.float16, torch.bfloat16)
 
 Scan = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, tuple[int, ...], int], Tensor]
 
@@ -85,7 +89,9 @@ def multi_scan(
             f"scan width {x.shape[2]} is not a multiple of {LANE_MULTIPLE}", "widen it, or choose scan backend chunked"
         )
     with torch.autocast(x.device.type, enabled=False):
-        floats = [tensor.to(dtype) for tensor in (x, proj, dt_weight, dt_bias, A_log, D)]
+        keeps_halves = name == "triton"  # it widens what it reads; the others are given wide copies
+        inputs = [t if keeps_halves and t.dtype in _HALVES else t.to(dtype) for t in (x, proj)]
+        floats = [*inputs, *(tensor.to(dtype) for tensor in (dt_weight, dt_bias, A_log, D))]
         return _load(name)(floats[0], floats[1], floats[2], floats[3], floats[4], floats[5], order, groups, segment)
 
 
@@ -98,11 +104,12 @@ def resolve_backend(name: str, device: torch.device | str) -> str:
     """The backend that ``name`` stands for on a device.
 
     "auto" is what the environment variable POSECLI_SCAN_BACKEND says, if set; otherwise "cpu" on a CPU where numba is installed,
-    else "chunked".
+    "triton" on a CUDA device where Triton is installed and its kernels pass their self-test (if they do not, a warning says so), else
+    "chunked".
 
     Raises:
         ConfigError: An unknown name.
-        DeviceError: A backend that is not available, or not on this device.
+        DeviceError: A backend that is not available, not on this device, or that fails its self-test there.
     """
     return _resolve(name, torch.device(device), torch.float32)
 
@@ -114,15 +121,15 @@ def self_test(backend: str) -> float:
         ConfigError: An unknown name.
         DeviceError: A backend that is not available here.
     """
+    device = "cuda" if backend in _ON_CUDA and not _is_interpreted() else "cpu"
+    name = resolve_backend(backend, device)
     arguments = _small_case()
     order = torch.from_numpy(global_orders(3, 4, 5).copy())
-    results = [
-        _values_and_gradients([a.to(dtype) for a in arguments], order, name)
-        for name, dtype in (("reference", torch.float64), (resolve_backend(backend, "cpu"), torch.float32))
-    ]
+    expected = _values_and_gradients([argument.double() for argument in arguments], order, "reference")
+    computed = _values_and_gradients([argument.to(device) for argument in arguments], order.to(device), name)
     return max(
-        float((computed.double() - expected).abs().max() / expected.abs().max().clamp_min(1e-30))
-        for expected, computed in zip(*results, strict=True)
+        float((found.cpu().double() - true).abs().max() / true.abs().max().clamp_min(1e-30))
+        for true, found in zip(expected, computed, strict=True)
     )
 
 
@@ -142,7 +149,7 @@ def _values_and_gradients(arguments: list[Tensor], order: Tensor, backend: str) 
     leaves = [argument.clone().requires_grad_() for argument in arguments]
     x, proj, dt_weight, dt_bias, A_log, D = leaves
     y = multi_scan(x, proj, dt_weight, dt_bias, A_log, D, order, groups=(0, 1, 2, 0, 1, 2), backend=backend)
-    upstream = torch.linspace(-1, 1, y.numel(), dtype=y.dtype).reshape(y.shape)
+    upstream = torch.linspace(-1, 1, y.numel(), dtype=y.dtype, device=y.device).reshape(y.shape)
     return [y.detach(), *torch.autograd.grad((y * upstream).sum(), leaves)]
 
 
@@ -152,16 +159,48 @@ def _resolve(name: str, device: torch.device, dtype: torch.dtype) -> str:
         name = os.environ.get(ENVIRONMENT_VARIABLE) or "auto"
         is_chosen = name != "auto"
     if not is_chosen:
-        on_cpu = device.type == "cpu" and dtype == torch.float32 and _probe_cpu() == "ok"
-        return "cpu" if on_cpu else "chunked"
+        return _choose(device) if dtype == torch.float32 else "chunked"
     if name not in _BACKENDS:
         raise ConfigError(f"scan backend {name!r} is unknown", f"choose auto or one of {', '.join(_BACKENDS)}")
     state = _BACKENDS[name][0]()
     if state != "ok":
         raise DeviceError(f"scan backend {name!r} is not available: {state}", "choose auto")
-    if name == "cpu" and (device.type != "cpu" or dtype != torch.float32):
-        raise DeviceError(f"scan backend 'cpu' cannot take {dtype} on device {device}", "choose auto")
+    if not _takes(name, device, dtype):
+        raise DeviceError(f"scan backend {name!r} cannot take {dtype} on device {device}", "choose auto")
+    if name == "triton" and not _is_interpreted():
+        from posecli.ssm.triton_check import require_triton
+
+        require_triton(device)
     return name
+
+
+def _choose(device: torch.device) -> str:
+    if device.type == "cpu":
+        return "cpu" if _probe_cpu() == "ok" else "chunked"
+    if device.type != "cuda" or _probe_triton() != "ok":
+        return "chunked"
+    from posecli.ssm.triton_check import triton_verdict
+
+    verdict = triton_verdict(device)
+    if verdict == "ok":
+        return "triton"
+    if str(device) not in _warned:
+        _warned.add(str(device))
+        text = f"scan backend triton is not used on {device}: {verdict}; the chunked backend is, which is far slower"
+        warnings.warn(text, RuntimeWarning, stacklevel=4)
+    return "chunked"
+
+
+_warned: set[str] = set()
+
+
+def _takes(name: str, device: torch.device, dtype: torch.dtype) -> bool:
+    if name == "cpu":
+        return device.type == "cpu" and dtype == torch.float32
+    if name in _ON_CUDA:
+        is_there = device.type == "cuda" or (name == "triton" and device.type == "cpu" and _is_interpreted())
+        return is_there and dtype == torch.float32
+    return True
 
 
 def _as_tensor(order: Tensor | OrderTable) -> Tensor:
@@ -231,8 +270,23 @@ def _probe_cpu() -> str:
     return "ok" if importlib.util.find_spec("numba") else "numba is not installed"
 
 
-def _probe_reserved() -> str:
-    return "it is not part of this release"
+def _probe_triton() -> str:
+    if importlib.util.find_spec("triton") is None:
+        return "triton is not installed"
+    if _is_interpreted() or torch.cuda.is_available():
+        return "ok"
+    return "no CUDA device"
+
+
+def _probe_mamba() -> str:
+    if importlib.util.find_spec("selective_scan_cuda") is None:
+        return "mamba-ssm's selective_scan_cuda is not installed"
+    return "ok" if torch.cuda.is_available() else "no CUDA device"
+
+
+def _is_interpreted() -> bool:
+    """Whether Triton runs kernels step by step on the CPU, for tests."""
+    return os.environ.get("TRITON_INTERPRET") == "1"
 
 
 def _load_reference() -> Scan:
@@ -253,17 +307,27 @@ def _load_chunked() -> Scan:
     return scan_chunked
 
 
-def _load_reserved() -> Scan:
-    raise DeviceError("this scan backend is not part of this release", "choose auto")
+def _load_triton() -> Scan:
+    from posecli.ssm.triton_scan import scan_triton
+
+    return scan_triton
 
 
-# Name -> (why it is or is not usable here, how to load it). triton and mamba are names kept for the GPU backends.
+def _load_mamba() -> Scan:
+    from posecli.ssm.mamba import scan_mamba
+
+    return scan_mamba
+
+
+_ON_CUDA = ("triton", "mamba")
+
+# Name -> (why it is or is not usable here, how to load it).
 _BACKENDS: dict[str, tuple[Callable[[], str], Callable[[], Scan]]] = {
     "cpu": (_probe_cpu, _load_cpu),
     "chunked": (_probe_torch, _load_chunked),
     "reference": (_probe_torch, _load_reference),
-    "triton": (_probe_reserved, _load_reserved),
-    "mamba": (_probe_reserved, _load_reserved),
+    "triton": (_probe_triton, _load_triton),
+    "mamba": (_probe_mamba, _load_mamba),
 }
 
 

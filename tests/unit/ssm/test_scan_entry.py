@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Callable
 from typing import Any
 
@@ -56,11 +57,26 @@ def test_segments_must_divide_the_length(scan_arguments: Build, seg_len: int) ->
         multi_scan(*scan_arguments(24), ORDER, seg_len=seg_len)
 
 
-def test_reserved_backends_say_so(scan_arguments: Build) -> None:
+def test_gpu_backends_say_why_not(scan_arguments: Build, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    found = {"triton", "selective_scan_cuda"}
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: name if name in found else None)
+    assert {available_backends()[name] for name in ("triton", "mamba")} == {"no CUDA device"}
     for name in ("triton", "mamba"):
-        assert available_backends()[name] == "it is not part of this release"
-        with pytest.raises(DeviceError, match="not part of this release"):
+        with pytest.raises(DeviceError, match="no CUDA device"):
             multi_scan(*scan_arguments(24), ORDER, backend=name)
+    found.clear()
+    assert available_backends()["triton"] == "triton is not installed"
+    assert available_backends()["mamba"] == "mamba-ssm's selective_scan_cuda is not installed"
+
+
+def test_gpu_backends_take_no_cpu_tensor_and_no_float64(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: name)
+    for name in ("triton", "mamba"):
+        with pytest.raises(DeviceError, match="cannot take"):
+            resolve_backend(name, "cpu")
+    assert resolve_backend("mamba", "cuda") == "mamba"
 
 
 def test_unknown_backends_are_refused() -> None:
@@ -74,8 +90,8 @@ def test_auto_follows_device_and_environment(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setenv("POSECLI_SCAN_BACKEND", "reference")
     assert resolve_backend("auto", "cpu") == "reference"
     assert resolve_backend("chunked", "cpu") == "chunked"
-    monkeypatch.setenv("POSECLI_SCAN_BACKEND", "triton")
-    with pytest.raises(DeviceError, match="'triton' is not available"):
+    monkeypatch.setenv("POSECLI_SCAN_BACKEND", "mamba")
+    with pytest.raises(DeviceError, match="'mamba' is not available"):
         resolve_backend("auto", "cpu")
 
 
