@@ -235,6 +235,8 @@ class _Run:
         """Write all files, those of an interrupted run of the same journal anew; returns what was odd about drawing the overlay."""
         start = perf_counter()
         total = len(annotation.frames)
+        # one means one; with more, decoder and encoder have two each, because one waits for the other
+        num_threads = 1 if self.crew.num_threads == 1 else None
         drawing: list[str] = []
         writers: list[tuple[Path | None, Callable[[Path], object]]] = [
             (outputs.coco_results, lambda path: write_coco_results(annotation, path, overwrite=True)),
@@ -247,11 +249,12 @@ class _Run:
                         path,
                         style=outputs.overlay_style,
                         overwrite=True,
+                        num_threads=num_threads,
                         progress=lambda done: self.report("overlay", done, total, {}),
                     )
                 ),
             ),
-            (outputs.sheet, lambda path: contact_sheet(annotation, path, overwrite=True)),
+            (outputs.sheet, lambda path: contact_sheet(annotation, path, overwrite=True, num_threads=num_threads)),
         ]
         for path, write in writers:
             if path is not None:

@@ -28,6 +28,7 @@ def render_overlay(
     min_score: float = 0.3,
     crf: int = 20,
     has_audio: bool = True,
+    num_threads: int | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> list[str]:
     """Write the annotated video with the poses drawn on it.
@@ -40,6 +41,7 @@ def render_overlay(
         min_score: Keypoints below it are not drawn.
         crf: Quality of the encoder, 0 (lossless) to 51.
         has_audio: Whether the sound is copied.
+        num_threads: Decoder threads, and as many encoder threads; by default two each where there are two processors.
         progress: Called with the number of frames done after each.
 
     Returns:
@@ -52,7 +54,7 @@ def render_overlay(
     """
     look = get_style(style)
     video = annotation.video
-    with open_annotated(annotation) as source:
+    with open_annotated(annotation, num_threads=num_threads) as source:
         sink = VideoSink(
             out_path,
             size_wh=(video.width_px, video.height_px),
@@ -62,6 +64,7 @@ def render_overlay(
             audio_from=video.path if has_audio and source.info.has_audio else None,
             trim_audio=_is_cut(annotation, source),
             overwrite=overwrite,
+            num_threads=num_threads,
         )
         with sink:
             zero_pts: int | None = None
@@ -76,7 +79,7 @@ def render_overlay(
         return [*source.warnings, *sink.warnings]
 
 
-def open_annotated(annotation: Annotation) -> Source:
+def open_annotated(annotation: Annotation, *, num_threads: int | None = None) -> Source:
     """The video of an annotation, opened a little before the frames it covers.
 
     Raises:
@@ -86,7 +89,7 @@ def open_annotated(annotation: Annotation) -> Source:
     start_s = None
     if annotation.first_frame_index and len(annotation.frames):
         start_s = max(float(annotation.frames.time_s[0]) - _LEAD_IN_S, 0.0)
-    source = open_source(video.path, start_s=start_s, image_fps=video.fps or DEFAULT_FPS)
+    source = open_source(video.path, start_s=start_s, num_threads=num_threads, image_fps=video.fps or DEFAULT_FPS)
     found_wh = (source.info.width_px, source.info.height_px)
     if found_wh != (video.width_px, video.height_px):
         what = f"{video.path}: is {found_wh[0]}x{found_wh[1]}, was annotated at {video.width_px}x{video.height_px}"

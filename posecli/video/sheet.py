@@ -28,6 +28,7 @@ def contact_sheet(
     style: str = "default",
     min_score: float = 0.3,
     overwrite: bool = False,
+    num_threads: int | None = None,
 ) -> None:
     """Write a grid of evenly spaced annotated frames, each with its number and time.
 
@@ -39,6 +40,7 @@ def contact_sheet(
         style: One of `posecli.video.overlay.OVERLAY_STYLES`.
         min_score: Keypoints below it are not drawn.
         overwrite: Whether an existing file may be replaced.
+        num_threads: Decoder threads; by default two where there are two processors.
 
     Raises:
         ConfigError: ``num_frames`` or ``columns`` is below 1, or the style is unknown.
@@ -56,7 +58,7 @@ def contact_sheet(
     wanted_indices = set((wanted + annotation.first_frame_index).tolist())
     look = get_style(style)
     cells = []
-    with open_annotated(annotation) as source:
+    with open_annotated(annotation, num_threads=num_threads) as source:
         for frame, poses in annotated_frames(annotation, source):
             if frame.index in wanted_indices:
                 small, scaled = _shrink(frame.image, poses)

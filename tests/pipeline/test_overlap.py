@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -261,3 +262,17 @@ def test_what_memory_taught_is_told(
     result = annotate(video, Outputs(tmp_path / "poses.json"), settings)
     assert result.warnings == ()
     assert any("1 windows of poses at a time instead of 2" in note for note in result.notes)
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="counts threads as Linux lists them")
+def test_one_thread_means_one(video: Path, tmp_path: Path, settings: AnnotateSettings, detect_with: DetectWith) -> None:
+    """FFmpeg, OpenCV and the encoder of the overlay have threads of their own unless told."""
+    detect_with(lambda person, index: True)
+    annotate(video, Outputs(tmp_path / "first.json"), settings)  # what starts once and stays is not meant
+    before, counts = len(os.listdir("/proc/self/task")), set()
+
+    def count(stage: str, done: int, total: int | None, speeds: Mapping[str, float]) -> None:
+        counts.add(len(os.listdir("/proc/self/task")))
+
+    annotate(video, Outputs(tmp_path / "poses.json", overlay=tmp_path / "overlay.mp4"), settings, progress=count)
+    assert counts == {before}
