@@ -8,7 +8,7 @@ import typer
 from typer.core import TyperGroup
 
 import posecli
-from posecli.cli import annotate, bench, console, doctor, evaluate, info, options, render, train, weights
+from posecli.cli import annotate, bench, console, doctor, evaluate, info, options, render, synth, train, weights
 from posecli.errors import EXIT_INTERRUPTED, PoseCliError
 
 # Typer reflows paragraphs; a line with \b keeps the next one as it stands.
@@ -84,6 +84,7 @@ app.command("render")(render.render)
 app.add_typer(weights.app, name="weights")
 app.add_typer(train.app, name="train")
 app.add_typer(evaluate.app, name="evaluate")
+app.add_typer(synth.app, name="synth")
 app.command("bench")(bench.bench)
 app.command("doctor")(doctor.doctor)
 

@@ -1,0 +1,284 @@
+"""One training window: five frames around one person, drawn by chance, with exact labels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from posecli.errors import PoseCliError
+from posecli.records import FloatArray, ImageArray
+from posecli.training.synthetic.actor import Actor, Body, make_actor, prop_body, recorded_floor
+from posecli.training.synthetic.appearance import random_look
+from posecli.training.synthetic.assets import Assets
+from posecli.training.synthetic.background import Backdrop, Place, Wall, add_things, clutter_wall, photograph_wall
+from posecli.training.synthetic.camera import Camera, framed, look_at
+from posecli.training.synthetic.degrade import degrade, random_degradation
+from posecli.training.synthetic.labels import OUTSIDE, VISIBLE, PersonTruth, frame_truth
+from posecli.training.synthetic.lighting import Environment
+from posecli.training.synthetic.occluders import Cover, held_prop, random_cover, seat_prop, table_prop
+from posecli.training.synthetic.perturb import vary_pose
+from posecli.training.synthetic.rig import BONE_INDEX
+from posecli.training.synthetic.rotations import Reals, about_x, about_y
+from posecli.training.synthetic.scene import Scene, render_frame
+from posecli.training.synthetic.shading import Light
+
+NUM_FRAMES = 5
+_FPS = (10.0, 12.5, 15.0, 20.0, 24.0, 25.0, 30.0, 50.0, 60.0)
+_FPS_SHARES = (0.08, 0.08, 0.1, 0.08, 0.14, 0.14, 0.26, 0.06, 0.06)
+_ATTEMPTS = 30
+_MIN_SEEN_POINTS = 5
+_MIN_SEEN_PART = 0.2
+_MARGIN_PX = 24  # of the background beyond the picture, for a moving camera
+_MIN_DEPTH_M = 0.3
+_LIMBS = slice(5, 17)
+
+
+@dataclass(frozen=True, slots=True)
+class RenderedWindow:
+    """T frames around one person.
+
+    Attributes:
+        images: (T, H, W, 3) RGB.
+        keypoints: (T, 19, 2) px of the images, also of points outside them.
+        visibility: (T, 19) 2 seen, 1 hidden, 0 outside the picture.
+        boxes: (T, 4) xyxy px of what is seen of the person.
+        points_mm: (T, 19, 3) in the camera's axes.
+        fps: Frames a second.
+        kind: The pose's kind, one of `posecli.training.synthetic.perturb.POSE_KINDS`.
+    """
+
+    images: ImageArray
+    keypoints: FloatArray
+    visibility: np.ndarray
+    boxes: FloatArray
+    points_mm: FloatArray
+    fps: float
+    kind: str
+
+
+def render_window(assets: Assets, *, seed: int, index: int) -> RenderedWindow:
+    """Render a window; the same for the same assets, seed and index.
+
+    Raises:
+        PoseCliError: Thirty scenes in a row showed too little of the person.
+    """
+    for attempt in range(_ATTEMPTS):
+        rng = np.random.default_rng((seed, index, attempt))
+        window = _try_window(assets, rng)
+        if window is not None:
+            return window
+    raise PoseCliError(f"window {index} of seed {seed}: nobody to be seen in {_ATTEMPTS} scenes")
+
+
+def _try_window(assets: Assets, rng: np.random.Generator) -> RenderedWindow | None:
+    fps = float(rng.choice(_FPS, p=_FPS_SHARES))
+    num_exposures = 5 if rng.random() < 0.3 else 1
+    main = _random_actor(assets, rng, fps, num_exposures)
+    main.move(-main.hips.mean(axis=0) * [1, 0, 1])
+    view, view_box = _random_view(main, rng, num_exposures)
+    others = [
+        _neighbour(assets, main, view, rng, fps, num_exposures) for _ in range(rng.choice(3, p=[0.55, 0.3, 0.15]))
+    ]
+    camera, box = _frame_person(view, view_box, rng)
+    cameras = _sway(camera, rng)
+    environment = assets.environment(rng)
+    scene = Scene(
+        actors=(main, *others),
+        things=_things(assets, main, view, rng, num_exposures),
+        cameras=cameras,
+        backdrop=_backdrop(assets, environment, camera, rng),
+        light=_light(environment, rng),
+        shadow_strength=rng.uniform(0.4, 0.95),
+        covers=_covers(assets, box, camera.size_wh, rng),
+        num_exposures=num_exposures,
+    )
+    return _shoot(scene, fps, rng)
+
+
+def _shoot(scene: Scene, fps: float, rng: np.random.Generator) -> RenderedWindow | None:
+    """Render the frames, the middle one first: it decides whether the person can be seen."""
+    images: dict[int, ImageArray] = {}
+    truths: dict[int, PersonTruth] = {}
+    for frame in sorted(range(NUM_FRAMES), key=lambda k: abs(k - NUM_FRAMES // 2)):
+        rendered = render_frame(scene, frame)
+        truth = frame_truth(scene, frame, rendered)[0]
+        if truth.box is None or (frame == NUM_FRAMES // 2 and not _is_seen(truth)):
+            return None
+        images[frame], truths[frame] = rendered.image, truth
+    ordered = [truths[k] for k in range(NUM_FRAMES)]
+    person_px = float(np.ptp(ordered[NUM_FRAMES // 2].keypoints, axis=0).max())
+    how = random_degradation(rng, person_px=person_px, brightness=float(images[NUM_FRAMES // 2].mean()))
+    frames = degrade([images[k] for k in range(NUM_FRAMES)], how, rng)
+    return RenderedWindow(
+        images=np.stack(frames),
+        keypoints=np.stack([truth.keypoints for truth in ordered]),
+        visibility=np.stack([truth.visibility for truth in ordered]),
+        boxes=np.stack([truth.box for truth in ordered if truth.box is not None]),
+        points_mm=np.stack([truth.points_mm for truth in ordered]),
+        fps=fps,
+        kind=scene.actors[0].kind,
+    )
+
+
+def _is_seen(truth: PersonTruth) -> bool:
+    """Enough points, and not just a sliver between two others."""
+    inside = truth.visibility != OUTSIDE
+    if (truth.visibility == VISIBLE).sum() < _MIN_SEEN_POINTS or truth.box is None:
+        return False
+    points = truth.keypoints[inside]
+    whole = float(np.prod(np.maximum(np.ptp(points, axis=0), 8.0)))
+    return float(np.prod(truth.box[2:] - truth.box[:2])) >= _MIN_SEEN_PART * whole
+
+
+def _random_actor(assets: Assets, rng: np.random.Generator, fps: float, num_exposures: int) -> Actor:
+    avatar, clip = assets.avatar(rng), assets.clip(rng)
+    shutter = rng.uniform(0.3, 1.0) / num_exposures
+    offsets = (np.arange(num_exposures) - num_exposures // 2) * shutter
+    speed = rng.uniform(0.8, 1.3)
+    times = (np.arange(NUM_FRAMES)[:, None] + offsets).reshape(-1) / fps * speed
+    start = rng.uniform(0, max(clip.duration_s - times[-1], 0.0)) - times[0]
+    recorded = clip.sample(avatar.rig, times + start)
+    motion, kind, is_grounded = vary_pose(recorded, assets.clips, avatar.rig, times, rng)
+    whole = clip.sample(avatar.rig, np.linspace(0, clip.duration_s, 30))
+    floor = None if is_grounded else recorded_floor(avatar.rig, whole)
+    if is_grounded and kind in {"tumbling", "invented", "tilted"} and rng.random() < 0.4:
+        motion = motion.moved(np.array([0.0, rng.uniform(0.0, 0.8), 0.0]))
+    photograph = assets.photographs.pick(rng) if rng.random() < 0.1 else None
+    return make_actor(avatar, random_look(avatar, rng, photograph=photograph), motion, floor=floor, kind=kind)
+
+
+def _random_view(main: Actor, rng: np.random.Generator, num_exposures: int) -> tuple[Camera, Reals]:
+    """A camera of focal length 1 on the person, and the person's box in it over all frames."""
+    choice = rng.random()
+    if choice < 0.66:
+        elevation = rng.normal(5, 10)
+    elif choice < 0.9:
+        elevation = rng.uniform(20, 75)
+    else:
+        elevation = rng.uniform(-25, 0)
+    azimuth, roll = rng.uniform(0, 2 * np.pi), np.radians(rng.normal(0, 4 if rng.random() < 0.8 else 22))
+    target = main.points.mean(axis=(0, 1)) + rng.normal(0, 0.15, 3)
+    direction = about_y(azimuth) @ about_x(-np.radians(elevation)) @ np.array([0.0, 0.0, 1.0])
+    distance = float(np.exp(rng.uniform(np.log(1.6), np.log(11.0))))
+    instants = [frame * num_exposures + num_exposures // 2 for frame in range(NUM_FRAMES)]
+    vertices = [main.body.at(i)[0][::5].astype(np.float64) for i in instants]
+    while True:
+        eye = target + direction * distance
+        eye[1] = max(eye[1], 0.15)
+        view = look_at(eye, target, roll=roll)
+        seen = [view.project(v) for v in vertices]
+        if min(float(depth.min()) for _, depth in seen) > _MIN_DEPTH_M:
+            break
+        distance *= 1.4
+    places = np.concatenate([place for place, _ in seen])
+    return view, np.concatenate([places.min(axis=0), places.max(axis=0)])
+
+
+def _frame_person(view: Camera, view_box: Reals, rng: np.random.Generator) -> tuple[Camera, FloatArray]:
+    """Choose scale and picture; often the picture's edge cuts the person.
+
+    Returns:
+        The camera, and the person's box (4,) xyxy px in its picture, cut parts included.
+    """
+    wanted_px = rng.uniform(150, 196) if rng.random() < 0.6 else np.exp(rng.uniform(np.log(44), np.log(170)))
+    kept = view_box.copy()
+    wh = view_box[2:] - view_box[:2]
+    cut_sides = np.zeros(4, np.bool_)
+    if rng.random() < 0.3:
+        side = int(rng.choice(4, p=[0.16, 0.08, 0.16, 0.6]))
+        axis = side % 2
+        part = rng.uniform(0.15, 0.72 if side == 3 else 0.4) * wh[axis]
+        kept[side] += part if side < 2 else -part
+        cut_sides[side] = True
+    focal = wanted_px / float((kept[2:] - kept[:2]).max())
+    kept_wh = (kept[2:] - kept[:2]) * focal
+    room = np.maximum(kept_wh, kept_wh.max() * 0.55)
+    margins = np.concatenate([room, room]) * rng.uniform(0.28, 0.5, 4) + np.tile((room - kept_wh) / 2, 2)
+    margins[cut_sides] = 0.0
+    corner = margins[:2]
+    size = np.ceil(corner + kept_wh + margins[2:]).astype(int)
+    middle = corner - 0.5 + kept_wh / 2
+    camera = framed(view, kept, focal_px=focal, centre_px=middle, size_wh=(int(size[0]), int(size[1])))
+    box = view_box * focal + np.tile(camera.centre, 2)
+    return camera, box.astype(np.float32)
+
+
+def _sway(camera: Camera, rng: np.random.Generator) -> tuple[Camera, ...]:
+    """A hand-held, panning or zooming camera over the frames; the middle frame is as composed."""
+    reach = float(np.exp(rng.uniform(np.log(0.1), np.log(6.0)))) if rng.random() < 0.75 else 0.0
+    steady = np.arange(NUM_FRAMES) - NUM_FRAMES // 2
+    shaken = np.cumsum(rng.normal(0, 0.5, (NUM_FRAMES, 2)), axis=0)
+    path = (steady[:, None] * rng.normal(0, 0.7, 2) + shaken - shaken[NUM_FRAMES // 2]) * reach
+    zoom = np.exp(steady * rng.normal(0, 0.006) * float(rng.random() < 0.3))
+    cameras = []
+    for shift, factor in zip(path, zoom, strict=True):
+        pan, nod = np.arctan2(shift, camera.focal_px)
+        turned = camera.turned(about_y(pan) @ about_x(-nod))
+        cameras.append(replace(turned, focal_px=camera.focal_px * float(factor)))
+    return tuple(cameras)
+
+
+def _neighbour(
+    assets: Assets, main: Actor, view: Camera, rng: np.random.Generator, fps: float, num_exposures: int
+) -> Actor:
+    """Somebody before, behind or beside the person, as the camera sees it."""
+    actor = _random_actor(assets, rng, fps, num_exposures)
+    ahead = view.rotation[2] * [1, 0, 1]
+    ahead /= max(float(np.linalg.norm(ahead)), 1e-6)
+    aside = np.array([ahead[2], 0.0, -ahead[0]])
+    distance = float(np.linalg.norm(view.position - main.hips.mean(axis=0)))
+    forward = rng.uniform(0.25, 2.5) if rng.random() < 0.6 else -rng.uniform(0.25, min(1.0, distance * 0.4))
+    place = ahead * forward + aside * rng.normal(0, 0.45)
+    actor.move(place - actor.hips.mean(axis=0) * [1, 0, 1])
+    return actor
+
+
+def _things(
+    assets: Assets, main: Actor, view: Camera, rng: np.random.Generator, num_exposures: int
+) -> tuple[Body, ...]:
+    count = len(main.hips)
+    props = []
+    if main.kind == "seated" and rng.random() < 0.6:
+        props.append(seat_prop(main.hips, main.facing, rng, assets.photographs))
+    if rng.random() < 0.08:
+        towards = view.position - main.hips.mean(axis=0)
+        if np.linalg.norm(towards * [1, 0, 1]) > 1.8:
+            props.append(table_prop(towards, rng, count, assets.photographs))
+    if rng.random() < 0.14:
+        side, sign = ("Left", 1.0) if rng.random() < 0.5 else ("Right", -1.0)
+        hand = BONE_INDEX[side + "Hand"]
+        wrist = main.avatar.rig.joints[hand]
+        props.append(held_prop(main.body.matrices[:, hand], wrist, sign, rng, assets.photographs))
+    return tuple(prop_body(prop, range(len(prop.matrices))) for prop in props)
+
+
+def _backdrop(assets: Assets, environment: Environment, camera: Camera, rng: np.random.Generator) -> Backdrop:
+    wide = camera.widened(_MARGIN_PX)
+    shares = [0.42, 0.4, 0.18] if assets.photographs.places else [0.0, 0.65, 0.35]
+    kind = rng.choice(3, p=shares)
+    photograph = assets.photographs.pick(rng) if kind == 0 else None
+    if photograph is not None:
+        return photograph_wall(photograph, wide, rng)
+    if kind == 2:
+        return clutter_wall(wide, rng, assets.photographs)
+    place = Place(environment, environment.exposure * float(np.exp(rng.normal(0, 0.25))))
+    picture = place.picture(wide)
+    if rng.random() < 0.5:
+        add_things(picture, rng, assets.photographs, count=int(rng.integers(1, 14)))
+    return Wall(picture, wide, has_ground=True)
+
+
+def _light(environment: Environment, rng: np.random.Generator) -> Light:
+    return Light(
+        environment.irradiance,
+        environment.sun_direction.astype(np.float32),
+        environment.sun_colour * np.float32(rng.uniform(0.3, 1.3)),
+        np.array([environment.exposure * np.exp(rng.normal(0, 0.25))], np.float32),
+    )
+
+
+def _covers(assets: Assets, box: FloatArray, size_wh: tuple[int, int], rng: np.random.Generator) -> tuple[Cover, ...]:
+    if rng.random() > 0.22:
+        return ()
+    return tuple(random_cover(box, size_wh, rng, assets.photographs) for _ in range(int(rng.integers(1, 3))))
