@@ -11,7 +11,7 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3 python; do \
 # One thread each: two threads on two busy cores are an order of magnitude slower than one.
 ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1 NUMBA_NUM_THREADS=1
 
-.PHONY: all help setup demo test check fmt bench clean
+.PHONY: all help setup demo test check kernels fmt bench clean
 
 all: check test
 
@@ -42,6 +42,10 @@ check: setup ## lint, formatting, types, layers
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+kernels: setup ## compile the GPU kernels for Hopper, no GPU needed: registers, spills, what bounds the scan
+	if $(BIN)/python -c 'import triton' 2>/dev/null; then $(BIN)/python tests/benchmarks/compile_kernels.py; \
+	else echo "triton is not installed (Linux on x86-64 only): nothing compiled"; fi
+
 fmt: setup ## format the code and apply safe lint fixes
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
@@ -51,6 +55,10 @@ bench: setup ## run the benchmarks that README quotes
 	$(ONE_THREAD) $(BIN)/python tests/benchmarks/bench_stages.py
 	$(ONE_THREAD) $(BIN)/python tests/benchmarks/bench_complexity.py glsmamba-s glsmamba-b
 	$(ONE_THREAD) $(BIN)/python tests/benchmarks/bench_memory.py
+	$(ONE_THREAD) $(BIN)/posecli bench
+	$(ONE_THREAD) $(BIN)/python tests/benchmarks/bench_vitpose.py --rounds 1
+	-$(BIN)/python tests/benchmarks/bench_threads.py
+	-$(BIN)/python tests/benchmarks/bench_realtime.py
 
 clean: ## remove the environment, caches and demo outputs
 	rm -rf $(VENV) demo build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -178,7 +178,7 @@ def _legend(figure: Any, panel: Any) -> None:
     from matplotlib.lines import Line2D
 
     blocks, names = panel.get_legend_handles_labels()
-    dark = {"color": "#303030", "markersize": 5.5}
+    dark: dict[str, Any] = {"color": "#303030", "markersize": 5.5}
     marks = [Line2D([], [], linestyle="", marker=marker, **dark) for marker in "os"]
     marks.append(Line2D([], [], linestyle=(0, (3, 3)), linewidth=1.2, color="#303030"))
     meanings = ["3 to 27 frames of 64 × 48", "5 frames of 80 × 60, 96 × 72", "not run: by the fitted slope"]
