@@ -51,6 +51,9 @@ def pose(
     out: _Out,
     device: _Device = "cpu",
     threads: _Threads = 1,
+    workers: Annotated[
+        int, typer.Option("--workers", min=0, help="Processes that prepare pictures; 0: in between.")
+    ] = 0,
     overwrite: options.Overwrite = False,
     quiet: options.Quiet = False,
 ) -> None:
@@ -66,7 +69,9 @@ def pose(
     from posecli.training.release import train_pose
 
     with console.progress("train", unit="steps") as line:
-        sha256 = train_pose(content, data, run, out, device=device, overwrite=overwrite, report=_Log(line))
+        sha256 = train_pose(
+            content, data, run, out, device=device, workers=workers, overwrite=overwrite, report=_Log(line)
+        )
     console.info(f"wrote {out} (sha256 {sha256[:12]}...)")
 
 

@@ -13,20 +13,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
-from posecli.encoder import CompactEncoder, place
+from posecli.encoder import place
 from posecli.errors import PoseCliError
 from posecli.pose.config import PoseConfig, get_pose_config
-from posecli.pose.heatmaps import crop_to_cell
-from posecli.training.augment import Window, make_window
+from posecli.training.batches import Batch, stage_batches
 from posecli.training.checkpoint import FILE_NAME, read_checkpoint, recipe_fingerprint, write_checkpoint
 from posecli.training.losses import heatmap_loss
 from posecli.training.models import build_model, carry_over
+from posecli.training.people import People
 from posecli.training.recipe import Recipe, StageConfig
-from posecli.training.sample import Sample
 from posecli.training.schedule import follow, learning_rate
 from posecli.weights import load_weights
 
@@ -48,26 +46,30 @@ class Trainer:
 
     Args:
         recipe: What to train.
-        sets: The people of each of the recipe's sets, in its order.
+        sets: The people of the recipe's sets, in the order of its shares.
         folder: Checkpoints and the log go here; an existing checkpoint of the same recipe is continued.
         checkpoint_every: Steps between checkpoints.
         device: Where the network lives.
+        workers: Processes that make batches ahead of time; 0: none.
     """
 
     def __init__(
         self,
         recipe: Recipe,
-        sets: Sequence[Sequence[Sample]],
+        sets: Sequence[People],
         folder: Path,
         *,
         checkpoint_every: int = 500,
         device: str = "cpu",
+        workers: int = 0,
     ) -> None:
+        self.workers = workers
         self.recipe, self.sets, self.folder = recipe, sets, folder
         self.config: PoseConfig = get_pose_config(recipe.network)
         self.checkpoint_every = checkpoint_every
         self.device = torch.device(device)
         self.stage_index, self.step = 0, 0
+        self._last_step_s = time.perf_counter()
         self._fingerprint = recipe_fingerprint(recipe)
         folder.mkdir(parents=True, exist_ok=True)
         if self.checkpoint_path.exists():
@@ -98,8 +100,9 @@ class Trainer:
             PoseCliError: The loss stopped being a number.
         """
         while True:
-            while self.step < self.stage.steps:
-                report(self._train_step())
+            batches = stage_batches(self.recipe, self.sets, self.stage_index, start=self.step, workers=self.workers)
+            for batch in batches:
+                report(self._train_step(batch))
                 if self.step % self.checkpoint_every == 0:
                     self._save()
             if self.stage_index + 1 == len(self.recipe.stages):
@@ -119,13 +122,12 @@ class Trainer:
         self.averaged = {k: v.detach().clone() for k, v in self.model.state_dict().items()}
         self.optimiser = torch.optim.AdamW(_parameter_groups(self.model, self.stage), lr=self.stage.learning_rate)
 
-    def _train_step(self) -> StepReport:
-        start = time.perf_counter()
+    def _train_step(self, batch: Batch) -> StepReport:
         stage = self.stage
         rate = learning_rate(stage, self.step)
         for group in self.optimiser.param_groups:
             group["lr"] = rate * group["factor"]
-        images, cells, is_labelled = self._batch()
+        images, cells, is_labelled = (tensor.to(self.device, non_blocking=True) for tensor in batch)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=stage.precision == "bf16"):
             heatmaps = self.model(images)
         loss = heatmap_loss(heatmaps, cells, is_labelled, sigma=self.recipe.sigma)
@@ -141,23 +143,13 @@ class Trainer:
         self.optimiser.step()
         self.step += 1
         follow(self.averaged, self.model, decay=self.recipe.ema_decay, step=self.step)
-        return StepReport(stage.name, self.step, stage.steps, value, rate, time.perf_counter() - start)
+        return StepReport(stage.name, self.step, stage.steps, value, rate, self._lap())
 
-    def _batch(self) -> tuple[Tensor, Tensor, Tensor]:
-        """(B, T, 3, H, W) uint8, (B, T, K, 2) cells, (B, T, K)."""
-        rng = np.random.default_rng((self.recipe.seed, self.stage_index, self.step))
-        windows = [self._draw(rng) for _ in range(self.stage.batch_size)]
-        images = torch.from_numpy(np.stack([w.images for w in windows])).permute(0, 1, 4, 2, 3)
-        cells = torch.from_numpy(np.stack([crop_to_cell(w.keypoints, CompactEncoder.stride) for w in windows]))
-        is_labelled = torch.from_numpy(np.stack([w.is_labelled for w in windows]))
-        return images.to(self.device), cells.to(self.device), is_labelled.to(self.device)
-
-    def _draw(self, rng: np.random.Generator) -> Window:
-        shares = np.array([data.share for data in self.recipe.data])
-        people = self.sets[int(rng.choice(len(shares), p=shares / shares.sum()))]
-        sample = people[int(rng.integers(len(people)))]
-        stage = self.stage
-        return make_window(sample, self.recipe.augment, num_frames=stage.num_frames, crop_hw=stage.crop_hw, rng=rng)
+    def _lap(self) -> float:
+        """Seconds since the last step ended: with the making of the batch, as someone who waits sees it."""
+        now = time.perf_counter()
+        seconds, self._last_step_s = now - self._last_step_s, now
+        return seconds
 
     def _save(self) -> None:
         state: dict[str, Any] = {

@@ -38,6 +38,21 @@ class DataConfig:
 
 
 @dataclass(frozen=True)
+class RenderedConfig:
+    """A folder of rendered windows, as `posecli synth windows` writes them.
+
+    Attributes:
+        folder: Relative to the data folder.
+        share: Part of every batch, together with the shares of the stills.
+        count: So many windows from the first on (0: all there are).
+    """
+
+    folder: str
+    share: float = 1.0
+    count: int = 0
+
+
+@dataclass(frozen=True)
 class AugmentConfig:
     """Random changes; each is drawn once per window, so that all its frames agree, except the small motion between frames.
 
@@ -123,24 +138,31 @@ class Recipe:
         sigma: Gaussian target, cells.
         ema_decay: Decay of the averaged weights, which are the ones released.
         initial: Weights (a registered name or a path) that the first stage starts from; empty: from nothing.
-        data: The sets.
+        data: The sets of stills.
+        rendered: The sets of rendered windows.
         stages: Run in order; each starts from the averaged weights of the one before.
     """
 
     name: str
     network: str
-    data: tuple[DataConfig, ...]
     stages: tuple[StageConfig, ...]
+    data: tuple[DataConfig, ...] = ()
     seed: int = 0
     sigma: float = 2.0
     ema_decay: float = 0.999
     gradient_clip: float = 1.0
     initial: str = ""
+    rendered: tuple[RenderedConfig, ...] = ()
     augment: AugmentConfig = field(default_factory=AugmentConfig)
 
     def __post_init__(self) -> None:
-        if not self.data or not self.stages:
-            raise ConfigError(f"recipe {self.name}: needs at least one [[data]] and one [[stages]]")
+        if not (self.data or self.rendered) or not self.stages:
+            raise ConfigError(f"recipe {self.name}: needs at least one [[data]] or [[rendered]], and one [[stages]]")
+
+    @property
+    def shares(self) -> tuple[float, ...]:
+        """Of all sets, stills first."""
+        return (*(entry.share for entry in self.data), *(entry.share for entry in self.rendered))
 
 
 def read_recipe(path: Path) -> Recipe:

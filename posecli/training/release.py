@@ -11,6 +11,7 @@ import torch
 from posecli.atomic import check_output
 from posecli.pose.checkpoint import save_network
 from posecli.training.loop import StepReport, Trainer
+from posecli.training.people import People, Rendered, Stills
 from posecli.training.recipe import Recipe
 from posecli.training.stills import load_stills
 
@@ -22,6 +23,7 @@ def train_pose(
     out: Path,
     *,
     device: str = "cpu",
+    workers: int = 0,
     overwrite: bool = False,
     report: Callable[[StepReport], None],
     loading: Callable[[int, int], None] | None = None,
@@ -34,6 +36,7 @@ def train_pose(
         run_folder: For the checkpoint.
         out: The ``.safetensors`` file.
         device: Where to train.
+        workers: Processes that make batches ahead of time.
         overwrite: Whether ``out`` may be replaced.
         report: Called after every step.
         loading: Called with (done, total) images while a set is read.
@@ -47,8 +50,9 @@ def train_pose(
         OutputError: ``out`` exists or cannot be written.
     """
     check_output(out, overwrite=overwrite)
-    sets = [load_stills(config, data, progress=loading) for config in recipe.data]
-    trainer = Trainer(recipe, sets, run_folder, device=device)
+    sets: list[People] = [Stills(load_stills(config, data, progress=loading)) for config in recipe.data]
+    sets += [Rendered(config, data) for config in recipe.rendered]
+    trainer = Trainer(recipe, sets, run_folder, device=device, workers=workers)
     # half precision on disk: measured, the accuracy stays the same to a tenth of a point, and every version stays in a repository
     tensors = {name: v.half() if v.dtype == torch.float32 else v for name, v in trainer.run(report).items()}
     metadata = {"recipe": asdict(recipe), "people": [len(people) for people in sets]}

@@ -13,7 +13,9 @@ from posecli.errors import ConfigError, PoseCliError
 from posecli.pose.checkpoint import load_network, save_network
 from posecli.pose.config import PoseConfig
 from posecli.training import loop
+from posecli.training.batches import stage_batches
 from posecli.training.loop import StepReport, Trainer
+from posecli.training.people import Stills
 from posecli.training.recipe import AugmentConfig, DataConfig, Recipe, StageConfig
 from posecli.training.stills import load_stills
 
@@ -21,7 +23,7 @@ STAGES = (
     StageConfig("encoder", "encoder", 12, 8, 1, (64, 64), learning_rate=4e-3, warmup_steps=2, precision="fp32"),
     StageConfig("network", "network", 8, 3, 2, (64, 64), learning_rate=2e-3, warmup_steps=2, precision="fp32"),
 )
-RECIPE = Recipe("tiny", "tiny", (DataConfig("set.json", "images"),), STAGES, seed=3, augment=AugmentConfig(scale=0.1))
+RECIPE = Recipe("tiny", "tiny", STAGES, (DataConfig("set.json", "images"),), seed=3, augment=AugmentConfig(scale=0.1))
 
 
 @pytest.fixture(autouse=True)
@@ -41,7 +43,7 @@ def train(recipe: Recipe, data: Path, folder: Path, *, stop_after: int | None = 
         if len(losses) == stop_after:
             raise KeyboardInterrupt
 
-    trainer = Trainer(recipe, [load_stills(recipe.data[0], data)], folder, checkpoint_every=5)
+    trainer = Trainer(recipe, [Stills(load_stills(recipe.data[0], data))], folder, checkpoint_every=5)
     try:
         return losses, trainer.run(report)
     except KeyboardInterrupt:
@@ -96,3 +98,14 @@ def test_a_run_can_start_from_released_weights(drawn_set: Path, tmp_path: Path, 
     stages = tuple(replace(stage, steps=1, learning_rate=1e-9, warmup_steps=1) for stage in STAGES[1:])
     _, continued = train(replace(RECIPE, initial=str(path), stages=stages), drawn_set, tmp_path / "second")
     assert torch.allclose(continued["embed.weight"], tensors["embed.weight"], atol=1e-4)
+
+
+def test_batches_made_in_other_processes_are_the_same(drawn_set: Path) -> None:
+    sets = [Stills(load_stills(RECIPE.data[0], drawn_set))]
+    here = list(stage_batches(RECIPE, sets, 0, start=9))
+    elsewhere = list(stage_batches(RECIPE, sets, 0, start=9, workers=2))
+    assert len(here) == len(elsewhere) == 3
+    for a, b in zip(here, elsewhere, strict=True):
+        assert torch.equal(a.images, b.images)
+        assert torch.allclose(a.cells, b.cells, equal_nan=True)
+        assert torch.equal(a.is_labelled, b.is_labelled)

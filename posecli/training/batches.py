@@ -1,0 +1,96 @@
+"""Batches of a stage, made ahead of time in other processes if wanted.
+
+A batch is decided by the recipe's seed, the stage and the step alone, so who makes it, and when, changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from posecli.encoder import CompactEncoder
+from posecli.pose.heatmaps import crop_to_cell
+from posecli.training.augment import make_window
+from posecli.training.people import People
+from posecli.training.recipe import Recipe
+
+_AHEAD = 4
+
+
+class Batch(NamedTuple):
+    """B windows of T frames and K keypoints."""
+
+    images: Tensor
+    """(B, T, 3, H, W) uint8."""
+    cells: Tensor
+    """(B, T, K, 2), positions in heatmap cells."""
+    is_labelled: Tensor
+    """(B, T, K) bool."""
+
+
+@dataclass
+class _Steps(Dataset[Batch]):
+    """The batches of a stage, by step."""
+
+    recipe: Recipe
+    sets: Sequence[People]
+    stage_index: int
+
+    def __getitem__(self, step: int) -> Batch:
+        recipe, stage = self.recipe, self.recipe.stages[self.stage_index]
+        rng = np.random.default_rng((recipe.seed, self.stage_index, step))
+        shares = np.array(recipe.shares)
+        windows = []
+        for _ in range(stage.batch_size):
+            people = self.sets[int(rng.choice(len(shares), p=shares / shares.sum()))]
+            sample = people.draw(rng, stage.num_frames)
+            windows.append(
+                make_window(sample, recipe.augment, num_frames=stage.num_frames, crop_hw=stage.crop_hw, rng=rng)
+            )
+        return Batch(
+            torch.from_numpy(np.stack([w.images for w in windows])).permute(0, 1, 4, 2, 3),
+            torch.from_numpy(np.stack([crop_to_cell(w.keypoints, CompactEncoder.stride) for w in windows])),
+            torch.from_numpy(np.stack([w.is_labelled for w in windows])),
+        )
+
+
+def stage_batches(
+    recipe: Recipe, sets: Sequence[People], stage_index: int, *, start: int, workers: int = 0
+) -> Iterator[Batch]:
+    """The batches of a stage from step ``start`` to its end.
+
+    Args:
+        recipe: What to train.
+        sets: In the order of the recipe's shares.
+        stage_index: Which stage.
+        start: First step.
+        workers: Processes that make batches ahead; 0: made here, when asked for.
+
+    Returns:
+        The batches in order.
+    """
+    steps = range(start, recipe.stages[stage_index].steps)
+    return iter(
+        DataLoader(
+            _Steps(recipe, sets, stage_index),
+            batch_size=None,
+            sampler=steps,
+            num_workers=workers,
+            prefetch_factor=_AHEAD if workers else None,
+            worker_init_fn=_limit_threads,
+        )
+    )
+
+
+def _limit_threads(worker: int) -> None:
+    """A worker is one thread: OpenCV would otherwise start as many as there are cores, in each."""
+    import cv2
+
+    cv2.setNumThreads(0)
+    torch.set_num_threads(1)
