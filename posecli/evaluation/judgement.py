@@ -79,7 +79,7 @@ class KeypointReport:
         limb = [(f"{name}, limb points", groups["limb"]) for name, groups in self.pck.items()]
         everything = [(f"{name}, all points", groups["all"]) for name, groups in self.pck.items()]
         oks = [(f"OKS {key.upper()}", value) for key, value in self.oks.items()]
-        motion = [(f"acceleration, {key}", value) for key, value in (self.motion or {}).items()]
+        motion = [(f"acceleration, {key} (% of box / frame2)", value) for key, value in (self.motion or {}).items()]
         right = [
             (f"right (PCK@0.1 box) at score {part.low:.1f} to {part.high:.1f}, {part.num_points} points", part.correct)
             for part in self.reliability

@@ -7,20 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from posecli.evaluation.clip_tracks import ClipTracks, Criterion, clip_tracks
+from posecli.evaluation.clips import Clip
 from posecli.evaluation.hota import HotaCounts, add_hota, count_hota
 from posecli.evaluation.idf1 import IdentityCounts, add_identities, count_identities
 from posecli.evaluation.mota import MotaCounts, add_mota, count_mota
-from posecli.evaluation.predictions import PredictedPeople
-from posecli.evaluation.video_labels import VideoLabels
-
-
-@dataclass(frozen=True, slots=True)
-class TrackedClip:
-    """One clip to be judged: its name, who was predicted, and who is labelled."""
-
-    name: str
-    people: PredictedPeople
-    labels: VideoLabels
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +81,7 @@ class TrackingReport:
         return [(name, [numbers[name] for numbers in found]) for name in found[0]]
 
 
-def evaluate_tracking(clips: Sequence[TrackedClip]) -> TrackingReport:
+def evaluate_tracking(clips: Sequence[Clip]) -> TrackingReport:
     """Judge the tracks of some clips together.
 
     Args:
@@ -112,7 +102,7 @@ def evaluate_tracking(clips: Sequence[TrackedClip]) -> TrackingReport:
     )
 
 
-def _scores(clips: Sequence[TrackedClip], criterion: Criterion) -> TrackingScores:
+def _scores(clips: Sequence[Clip], criterion: Criterion) -> TrackingScores:
     tracks = [clip_tracks(clip.people, clip.labels, criterion=criterion) for clip in clips]
     return score_tracks([clip.name for clip in clips], tracks)
 

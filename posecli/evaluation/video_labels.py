@@ -74,25 +74,38 @@ def read_video_labels(path: Path) -> VideoLabels:
     return VideoLabels(truth, np.array(frames, np.int64), track_ids)
 
 
-def join_truth(parts: Sequence[GroundTruth]) -> tuple[GroundTruth, list[int]]:
-    """Labels of several files as one.
+def join_labels(parts: Sequence[VideoLabels]) -> tuple[VideoLabels, list[int]]:
+    """Labels of several videos as one: ids of images and tracks and frame indices are moved so that no two videos share any.
+
+    Args:
+        parts: At least one.
 
     Returns:
-        The labels, and what is added to the image ids of each part so that none comes twice.
+        The labels, and what was added to the image ids of each part.
 
     Raises:
         FormatError: The files do not label the same keypoints.
     """
-    first, offsets, next_id = parts[0], [], 0
+    first = parts[0].truth
+    moved, offsets = [], []
+    next_image, next_frame, next_track = 0, 0, 0
     for part in parts:
-        if part.labelled_points.tolist() != first.labelled_points.tolist():
-            raise FormatError(f"{part.path}: does not label the same keypoints as {first.path}")
-        ids = [image.image_id for image in part.images]
-        offsets.append(next_id - min(ids, default=0))
-        next_id = offsets[-1] + max(ids, default=0) + 1
-    moved = [_moved(part, offset) for part, offset in zip(parts, offsets, strict=True)]
-    columns: dict[str, Any] = {name: np.concatenate([getattr(part, name) for part in moved]) for name in _PER_PERSON}
-    return replace(first, images=tuple(image for part in moved for image in part.images), **columns), offsets
+        if part.truth.labelled_points.tolist() != first.labelled_points.tolist():
+            raise FormatError(f"{part.truth.path}: does not label the same keypoints as {first.path}")
+        ids = np.array([image.image_id for image in part.truth.images], np.int64)
+        offsets.append(next_image - int(ids.min(initial=0)))
+        is_tracked = part.track_ids != NO_TRACK
+        tracks = np.where(is_tracked, part.track_ids + next_track, NO_TRACK)
+        moved.append(VideoLabels(_moved(part.truth, offsets[-1]), part.frame_indices + next_frame, tracks))
+        next_image = offsets[-1] + int(ids.max(initial=0)) + 1
+        next_frame += int(part.frame_indices.max(initial=0)) + 2  # no frame of a video follows one of another
+        next_track += int(part.track_ids.max(initial=0)) + 1
+    columns: dict[str, Any] = {
+        name: np.concatenate([getattr(part.truth, name) for part in moved]) for name in _PER_PERSON
+    }
+    truth = replace(first, images=tuple(image for part in moved for image in part.truth.images), **columns)
+    frame_indices = np.concatenate([part.frame_indices for part in moved])
+    return VideoLabels(truth, frame_indices, np.concatenate([part.track_ids for part in moved])), offsets
 
 
 def _moved(truth: GroundTruth, offset: int) -> GroundTruth:

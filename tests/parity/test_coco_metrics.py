@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +14,14 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from posecli.evaluation.boxes import score_detections
+from posecli.evaluation.clip_keypoints import judge_clips
+from posecli.evaluation.clips import clip_of
 from posecli.evaluation.oks import PredictedPoses, keypoint_average_precision, object_keypoint_similarity
+from posecli.evaluation.video_labels import read_video_labels
 from posecli.formats.ground_truth import GroundTruth, read_ground_truth
-from posecli.records import Detections
+from posecli.records import Annotation, Detections, FrameTable, PoseSequence
 from posecli.skeletons import COCO17, POSECLI19
+from posecli.video.source import probe
 
 NUM_IMAGES = 25
 
@@ -182,6 +187,51 @@ def test_box_ap_equals_the_referee(tmp_path: Path, seed: int, num_stray: int) ->
     assert sum(part.num_persons for part in parts) == report.num_persons
     pooled = sum(part.num_persons * part.recall for part in parts if part.recall is not None)
     assert pooled / report.num_persons == pytest.approx(report.recall50)
+
+
+def video_pose(rng: np.random.Generator, labels: dict, track_id: int, spread: float) -> PoseSequence:
+    """A track near a labelled one that begins late and has gaps; quarter pixels, exact in float32."""
+    rows = [r for r in labels["annotations"] if r["track_id"] == track_id and r["image_id"] % 7 and r["image_id"] > 4]
+    points = np.array([r["keypoints"] for r in rows]).reshape(-1, 17, 3)[..., :2]
+    points = (np.round((points + rng.normal(0, spread, points.shape)) * 4) / 4).astype(np.float32)
+    points[rng.random(points.shape[:2]) < 0.02] = np.nan
+    return PoseSequence(
+        track_id=10 * track_id,
+        skeleton="coco17",
+        frame_indices=np.array([r["image_id"] for r in rows]),
+        keypoints=points,
+        raw_keypoints=points,
+        scores=np.where(np.isnan(points[..., 0]), 0, rng.uniform(0.1, 1, points.shape[:2])).astype(np.float32),
+        boxes=np.concatenate([np.nanmin(points, axis=1), np.nanmax(points, axis=1)], axis=1),
+        box_scores=rng.uniform(0.2, 1, len(rows)).astype(np.float32),
+        interpolated=np.zeros(len(rows), np.bool_),
+    )
+
+
+def test_poses_of_a_video_equal_the_referee(repository: Path) -> None:
+    """The labels of the example clip, hidden points and all; tracks with gaps, one of them nobody's."""
+    path = repository / "examples" / "rendered_people.json"
+    labels = orjson.loads(path.read_bytes())
+    rng = np.random.default_rng(10)
+    poses = [video_pose(rng, labels, track_id, spread) for track_id, spread in ((1, 1.0), (2, 4.0), (3, 9.0))]
+    poses.append(replace(poses[0], track_id=99, keypoints=poses[0].keypoints + 40, boxes=poses[0].boxes + 40))
+    frames = FrameTable(np.arange(150), np.arange(150) / 30, np.zeros(150, np.bool_))
+    annotation = Annotation(probe(path.with_suffix(".mp4")), frames, tuple(poses))
+    clip, _ = clip_of(annotation, read_video_labels(path))
+    ours = judge_clips([clip], boxes="predicted").report.oks
+    rows = [
+        {"image_id": int(i), "category_id": 1, "score": float(score), "keypoints": as_triples(points)}
+        for i, score, points in zip(clip.people.image_ids, clip.people.poses.scores, clip.people.keypoints, strict=True)
+    ]
+    stats = 100 * referee(labels, rows, "keypoints", COCO17.sigma_array.astype(float)).stats
+    assert 10 < stats[0] < 90
+    assert [ours["ap"], ours["ap50"], ours["ap75"], ours["ar"]] == pytest.approx(stats[[0, 1, 2, 5]].tolist(), abs=1e-4)
+
+
+def as_triples(points: np.ndarray) -> list[float]:
+    """A missing point, to the referee, is far away; but not so far that the pose leaves its largest range of areas."""
+    seventeen = np.nan_to_num(points[:17].astype(float), nan=2e4)
+    return np.concatenate([seventeen, np.ones((17, 1))], axis=1).ravel().tolist()
 
 
 def test_nothing_found_and_nothing_to_find(tmp_path: Path) -> None:

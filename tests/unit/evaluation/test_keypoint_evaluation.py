@@ -9,7 +9,7 @@ import orjson
 import pytest
 
 from posecli.errors import FormatError, VideoError
-from posecli.evaluation.boxes import evaluate_detector
+from posecli.evaluation.boxes import evaluate_detector, score_detections
 from posecli.evaluation.keypoints import BATCH_PERSONS, evaluate_keypoints
 from posecli.records import Detections, Frame
 
@@ -140,3 +140,30 @@ def test_a_detector_is_judged_by_ap_and_by_height(labelled, tmp_path: Path) -> N
     assert document["num_persons"] == 2
     assert report.rows()[2] == ("recall at IoU 0.5", 50.0)
     assert ("recall, 32-64 px high (2)", 50.0) in report.rows()
+    # both people are 36 of 48 px high
+    assert document["recall50_by_height_of_frame"]["0.75+"] == {"recall": 50.0, "num_persons": 2}
+    assert document["recall50_taller_than_third"] == {"recall": 50.0, "num_persons": 2}
+    assert ("recall, taller than a third of the frame (2)", 50.0) in report.rows()
+
+
+def test_without_the_unsure_a_detector_is_more_precise_and_finds_less(labelled, tmp_path: Path) -> None:
+    # the surest box is nobody's, the others are the people's, the last one lies in the crowd
+    boxes: dict[int, list[list[float]]] = {1: [[0, 0, 9, 9], [10, 5, 30, 41]], 2: [[10, 5, 30, 41], [41, 0, 60, 40]]}
+    report = evaluate_detector(ScriptedDetector(boxes), labelled, tmp_path)
+    points = {point.min_score: point for point in report.operating_points}
+    assert points[0.05].to_json() == {
+        "min_score": 0.05,
+        "precision": pytest.approx(200 / 3),
+        "recall": 100.0,
+        "tall_recall": 100.0,
+    }
+    assert (points[0.6].precision, points[0.6].recall, points[0.6].tall_recall) == (50.0, 50.0, 50.0)
+    small = replace(labelled, images=tuple(replace(image, height_px=400) for image in labelled.images))
+    tall = score_detections({}, small)
+    assert tall.operating_points[-1].to_json() == {
+        "min_score": 0.7,
+        "precision": None,
+        "recall": 0.0,
+        "tall_recall": None,
+    }
+    assert tall.tall.num_persons == 0
