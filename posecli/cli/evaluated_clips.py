@@ -1,4 +1,4 @@
-"""Videos for ``posecli evaluate``: labels, and people from a poses file, in labelled boxes, or by the whole of ``posecli annotate``."""
+"""Videos for ``posecli evaluate``: labels, and people from a poses file, in labelled boxes, or by all of ``posecli annotate``."""
 
 from __future__ import annotations
 
