@@ -60,7 +60,11 @@ class Outputs:
 
 @dataclass(frozen=True)
 class AnnotateResult:
-    """What came out: the poses, what the user should know, seconds by stage, and where an earlier run was continued."""
+    """What came out: the poses, what the user should know, seconds, and where an earlier run was continued.
+
+    ``timings_s``: ``pass1``, ``pass2`` and ``write`` follow one another. The stages of pass 1 overlap, so for each of them
+    (`posecli.pipeline.first_pass.STAGES`) it says how long it kept a thread busy; ``pass1_busy`` is their sum.
+    """
 
     annotation: Annotation
     warnings: tuple[str, ...]

@@ -1,7 +1,8 @@
 """Decoding and looking for people, ahead of those who follow and estimate them.
 
 Both need nothing but the video, so they may run while the poses of earlier frames are still being estimated: a few windows ahead, no
-more, so that memory stays flat. Decoding is one chain of tasks, each of which starts the next one; looks are tasks of their own.
+more, so that memory stays flat. Decoding is one chain of tasks, each of which starts the next one; looks are tasks of their own, one
+frame each on a GPU too: how many wait at a time depends on the load of the machine, and with the batch so would the last digits.
 """
 
 from __future__ import annotations
