@@ -5,7 +5,7 @@ Legend: B windows, T frames, K keypoints, N stills.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,7 +50,7 @@ class _Window:
 class PoseEstimator:
     """Estimates poses in windows of frames.
 
-    On a CPU several windows are spread over the threads, one torch thread each; one window alone has all of them. Results do not
+    On a CPU windows are spread over the threads, one torch thread each; one that is left over has all of them. Results do not
     depend on the number of threads: where several work on one window, oneDNN and our kernels share out rows, never the terms of a sum.
 
     Args:
@@ -211,16 +211,24 @@ class PoseEstimator:
             return np.zeros((0, estimated, self.config.num_keypoints, 3), np.float32)
         if self.device.type == "cuda":
             found = self.batches.run(len(jobs), lambda part: self._estimate_on_gpu(jobs[part], frame))
-        elif len(jobs) > self.batches.size and not self.batches.is_alone:
-            spread = self._crew().map
-            found = self.batches.run(len(jobs), lambda part: self._estimate_on_cpu(jobs[part], frame), spread=spread)
         else:
-            with self._crew().all_hands():
-                found = self.batches.run(len(jobs), lambda part: self._estimate_on_cpu(jobs[part], frame))
+            found = self.batches.run(
+                len(jobs), lambda part: self._estimate_on_cpu(jobs[part], frame), spread=self._spread
+            )
         rows = np.concatenate(found)
         for row, job in zip(rows, jobs, strict=True):
             row[..., :2] = job.transform.to_frame(cell_to_crop(row[..., :2], _STRIDE))
         return rows
+
+    def _spread(self, work: Callable[[slice], FloatArray], parts: list[slice]) -> list[FloatArray]:
+        """Side by side, a thread each; one that would be left over alone has all threads that are free."""
+        crew = self._crew()
+        is_one_left = len(parts) % crew.num_threads == 1
+        found = crew.map(work, parts[:-1] if is_one_left else parts)
+        if is_one_left:
+            with crew.all_hands():
+                found.append(work(parts[-1]))
+        return found
 
     def _crew(self) -> Crew:
         if self._given_crew is not None:

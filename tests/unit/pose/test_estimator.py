@@ -88,17 +88,18 @@ def test_a_still_is_a_window_of_one_picture(
     assert np.abs(scores - window_scores[:, 2]).max() < 1e-4
 
 
-def test_several_windows_take_a_thread_each_and_one_takes_all(
+def test_windows_take_a_thread_each_and_one_left_over_takes_all(
     load: Callable[..., PoseEstimator], images: list[np.ndarray], boxes: list[np.ndarray]
 ) -> None:
     torch.set_num_threads(2)
     estimator, seen = load(), []
     _on_call(estimator, lambda size: seen.append((size, torch.get_num_threads())))
-    _windows(estimator, images, boxes)
-    assert seen == [(1, 1)] * _NUM_WINDOWS
-    seen.clear()
-    _windows(estimator, images, boxes[:1])
-    assert seen == [(1, 2)]
+    _windows(estimator, images, boxes[:4])
+    assert seen == [(1, 1)] * 4
+    for count in (1, 3):
+        seen.clear()
+        _windows(estimator, images, boxes[:count])
+        assert seen == [(1, 1)] * (count - 1) + [(1, 2)]
 
 
 def test_a_crew_that_is_given_does_the_work(
