@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from posecli.cli import console, options
+from posecli.errors import ConfigError
 
 if TYPE_CHECKING:
     from posecli.training.synthetic.assets import AssetPaths
@@ -56,6 +57,51 @@ def windows(
     with console.progress("render", unit="steps") as line:
         render_windows(paths, out, count=count, seed=seed, num_workers=workers, report=line)
     console.info(f"{out}: {count} windows")
+
+
+@app.command("clips")
+def clips(
+    out: Annotated[Path, typer.Argument(metavar="OUT_DIR", help="Folder of the clips.")],
+    avatars: _Avatars,
+    motion: _Motion,
+    environments: _Environments,
+    count: Annotated[int, typer.Option("--clips", min=1, help="How many.")] = 1,
+    seconds: Annotated[float, typer.Option("--seconds", help="Length of each.")] = 5.0,
+    fps: Annotated[float, typer.Option("--fps", help="Frames a second.")] = 30.0,
+    size: Annotated[str, typer.Option("--size", help="Width and height, px.")] = "960x540",
+    people: Annotated[str, typer.Option("--people", help="How many at a time: 3, or 1..6.")] = "1..3",
+    crowded: Annotated[int, typer.Option("--crowded", min=0, help="The last so many show five or six people.")] = 0,
+    photographs: _Photographs = None,
+    leave_out_modulo: _LeaveOut = 0,
+    split: _Split = "train",
+    seed: _Seed = 1,
+    overwrite: options.Overwrite = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Render videos with ground truth (COCO-style and PoseTrack18) and a contact sheet each.
+
+    Example: posecli synth clips OUT --avatars DATA/avatars --motion DATA/motion.npz --environments DATA/env --clips 20 --crowded 4
+    """
+    from posecli.training.synthetic.assets import open_assets
+    from posecli.training.synthetic.clip_scene import ClipConfig
+    from posecli.training.synthetic.clips import render_clips
+
+    config = ClipConfig(seconds, fps, _parse_pair(size, "x", "--size"), _parse_pair(people, "..", "--people"))
+    assets = open_assets(_paths(avatars, motion, environments, photographs, leave_out_modulo, split))
+    with console.progress("render") as line:
+        files = render_clips(
+            assets, out, config, count=count, crowded=crowded, seed=seed, overwrite=overwrite, report=line
+        )
+    console.info(f"{out}: {len(files)} clips, {files[0].video.name} and so on")
+
+
+def _parse_pair(text: str, separator: str, option: str) -> tuple[int, int]:
+    """``3`` is short for ``3..3``, but a size needs both numbers."""
+    first, found, second = text.partition(separator)
+    try:
+        return int(first), int(second if found or option == "--size" else first)
+    except ValueError as error:
+        raise ConfigError(f"{option} {text}: two numbers with {separator} between them are needed") from error
 
 
 def _paths(

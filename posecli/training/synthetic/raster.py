@@ -15,7 +15,7 @@ from posecli.records import FloatArray
 from posecli.training.synthetic.compiled import compiled, inlined
 from posecli.training.synthetic.mesh import Mesh
 
-_EPS = np.float32(1e-6)
+_EPS, _FULL = np.float32(1e-6), np.float32(1 + 1e-6)
 _NO_AREA = np.float32(1e-9)
 
 
@@ -143,9 +143,9 @@ def rasterise(
         ux, uy, vx, vy = (cy - ay) * inverse, (ax - cx) * inverse, (ay - by) * inverse, (bx - ax) * inverse
         for y in range(y0, y1 + 1):
             for x in range(x0, x1 + 1):
-                b1 = (x - ax) * ux + (y - ay) * uy
-                b2 = (x - ax) * vx + (y - ay) * vy
-                if b1 < -_EPS or b2 < -_EPS or b1 + b2 > 1 + _EPS:
+                b1 = (np.float32(x) - ax) * ux + (np.float32(y) - ay) * uy
+                b2 = (np.float32(x) - ax) * vx + (np.float32(y) - ay) * vy
+                if b1 < -_EPS or b2 < -_EPS or b1 + b2 > _FULL:
                     continue
                 value = az + b1 * (bz - az) + b2 * (cz - az)
                 if value > nearness[y, x]:
@@ -171,8 +171,8 @@ def rasterise_depth(points: FloatArray, triangles: np.ndarray, nearness: FloatAr
         ux, uy, vx, vy = (cy - ay) * inverse, (ax - cx) * inverse, (ay - by) * inverse, (bx - ax) * inverse
         for y in range(y0, y1 + 1):
             for x in range(x0, x1 + 1):
-                b1 = (x - ax) * ux + (y - ay) * uy
-                b2 = (x - ax) * vx + (y - ay) * vy
-                if b1 >= -_EPS and b2 >= -_EPS and b1 + b2 <= 1 + _EPS:
+                b1 = (np.float32(x) - ax) * ux + (np.float32(y) - ay) * uy
+                b2 = (np.float32(x) - ax) * vx + (np.float32(y) - ay) * vy
+                if b1 >= -_EPS and b2 >= -_EPS and b1 + b2 <= _FULL:
                     value = az + b1 * (bz - az) + b2 * (cz - az)
                     nearness[y, x] = max(nearness[y, x], value)

@@ -17,6 +17,18 @@ from posecli.training.synthetic.textures import TextureStack
 _LINEAR = ((np.arange(256) / 255.0) ** 2.2).astype(np.float32)
 _GAMMA_STEPS = 4095
 _SAME_PLACE = np.float32(0.01)  # of the distance
+_ZERO, _HALF, _ONE, _TWO = (
+    np.float32(0),
+    np.float32(0.5),
+    np.float32(1),
+    np.float32(2),
+)  # 1 with a float32 makes a float64
+_BYTE = np.float32(1 / 255)
+_NO_CLOTH = np.float32(0.01)
+_PATTERN_GAIN = np.float32(2.2 / 65025)  # patterns are lightened, squared and scaled to 1
+_NO_PATTERN = np.float32(255 / 2.2**0.5)  # gain 1
+_RED, _GREEN, _BLUE = np.float32(0.3), np.float32(0.6), np.float32(0.1)
+_LIFT, _BIAS = np.float32(0.012), np.float32(0.02)  # metres: a surface does not shade itself
 GAMMA_TABLE = np.clip((np.arange(_GAMMA_STEPS + 1) / _GAMMA_STEPS) ** (1 / 2.2) * 255, 0, 255).astype(np.float32)
 
 
@@ -110,13 +122,16 @@ def _bounds(points: FloatArray, width: int, height: int, factor: int) -> IntArra
 @inlined
 def _texel(texels: ImageArray, start: int, side: int, u: Scalar, v: Scalar) -> tuple[Scalar, Scalar, Scalar, Scalar]:
     """Bilinear, repeating; RGBA 0 to 255."""
-    x, y = (u - math.floor(u)) * side - np.float32(0.5), (v - math.floor(v)) * side - np.float32(0.5)
+    x, y = (
+        (u - np.float32(math.floor(u))) * np.float32(side) - _HALF,
+        (v - np.float32(math.floor(v))) * np.float32(side) - _HALF,
+    )
     column, line = math.floor(x), math.floor(y)
-    fx, fy = np.float32(x - column), np.float32(y - line)
+    fx, fy = x - np.float32(column), y - np.float32(line)
     left, right = column & (side - 1), (column + 1) & (side - 1)
     top, bottom = start + (line & (side - 1)) * side, start + ((line + 1) & (side - 1)) * side
     a, b, c, d = top + left, top + right, bottom + left, bottom + right
-    wa, wb, wc, wd = (1 - fx) * (1 - fy), fx * (1 - fy), (1 - fx) * fy, fx * fy
+    wa, wb, wc, wd = (_ONE - fx) * (_ONE - fy), fx * (_ONE - fy), (_ONE - fx) * fy, fx * fy
     return (
         wa * texels[a, 0] + wb * texels[b, 0] + wc * texels[c, 0] + wd * texels[d, 0],
         wa * texels[a, 1] + wb * texels[b, 1] + wc * texels[c, 1] + wd * texels[d, 1],
@@ -129,15 +144,15 @@ def _texel(texels: ImageArray, start: int, side: int, u: Scalar, v: Scalar) -> t
 def _soft_light(s: FloatArray, c: int, x: Scalar, y: Scalar, z: Scalar) -> Scalar:
     """The light of the whole panorama on a surface of this normal, in one channel."""
     value = s[0, c] + s[1, c] * y + s[2, c] * z + s[3, c] * x + s[4, c] * x * y + s[5, c] * y * z
-    value += s[6, c] * (3 * z * z - 1) + s[7, c] * x * z + s[8, c] * (x * x - y * y)
+    value += s[6, c] * (np.float32(3) * z * z - _ONE) + s[7, c] * x * z + s[8, c] * (x * x - y * y)
     return max(np.float32(value), np.float32(0))
 
 
 @inlined
 def tone(value: Scalar, table: FloatArray) -> int:
     """Linear light -> 0 to 255: highlights roll off as film's do, then gamma."""
-    rolled = value * (1 + value * np.float32(0.16)) / (1 + value * np.float32(0.62))
-    return int(table[int(min(max(rolled, np.float32(0)), np.float32(1)) * 4095)])
+    rolled = value * (_ONE + value * np.float32(0.16)) / (_ONE + value * np.float32(0.62))
+    return int(table[int(min(max(rolled, np.float32(0)), _ONE) * np.float32(_GAMMA_STEPS))])
 
 
 @inlined
@@ -148,10 +163,10 @@ def _level(
     du1, dv1, du2, dv2 = uv[i1, 0] - uv[i0, 0], uv[i1, 1] - uv[i0, 1], uv[i2, 0] - uv[i0, 0], uv[i2, 1] - uv[i0, 1]
     dx1, dy1 = points[i1, 0] - points[i0, 0], points[i1, 1] - points[i0, 1]
     dx2, dy2 = points[i2, 0] - points[i0, 0], points[i2, 1] - points[i0, 1]
-    texels = abs(du1 * dv2 - du2 * dv1) * side * side * samples
+    texels = abs(du1 * dv2 - du2 * dv1) * np.float32(side * side * samples)
     area = abs(dx1 * dy2 - dx2 * dy1) + np.float32(1e-6)
     level = 0
-    while texels > 2 * area and level < num_levels - 1:
+    while texels > _TWO * area and level < num_levels - 1:
         texels *= np.float32(0.25)
         level += 1
     return level
@@ -170,126 +185,176 @@ def _unit(x: Scalar, y: Scalar, z: Scalar) -> tuple[Scalar, Scalar, Scalar]:
 
 
 @inlined
-def _dress(colour: Scalar, wanted: Scalar, is_patterned: bool, spot: Scalar, fold: Scalar, part: Scalar) -> Scalar:
-    """One channel of cloth: the outfit's colour and pattern, with the light and dark of the texture's folds."""
-    value = wanted * (spot * spot * np.float32(2.2 / 65025)) if is_patterned else wanted
-    return colour + (value * fold - colour) * part
-
-
-@inlined
-def _surface_colour(
-    surface: Surface,
-    linear: FloatArray,
-    part: int,
+def _texture_colour(
+    uv: FloatArray,
+    points: FloatArray,
+    texels: ImageArray,
+    starts: IntArray,
+    row: int,
+    side: int,
+    num_levels: int,
+    samples: int,
     i0: int,
     i1: int,
     i2: int,
     w0: Scalar,
     w1: Scalar,
     w2: Scalar,
-    samples: int,
-) -> tuple[Scalar, Scalar, Scalar, Scalar]:
-    """Linear red, green, blue: the texture's, recoloured where the outfit says; and the part of cloth in it."""
-    mesh, paint = surface.mesh, surface.paint
-    uv, row, mode = mesh.texture_uv, mesh.part_textures[part], mesh.part_modes[part]
+) -> tuple[Scalar, Scalar, Scalar, Scalar, int]:
+    """RGBA 0 to 255, and the level of the texture it was taken from."""
+    level = _level(points, uv, i0, i1, i2, side, num_levels, samples)
     u, v = _mix(uv, 0, i0, i1, i2, w0, w1, w2), _mix(uv, 1, i0, i1, i2, w0, w1, w2)
-    side = mesh.textures.sides[row]
-    level = _level(surface.points, uv, i0, i1, i2, side, mesh.textures.num_levels[row], samples)
-    tr, tg, tb, alpha = _texel(mesh.textures.texels, mesh.textures.starts[row, level], side >> level, u, v)
-    cloth = alpha / np.float32(255) if mode == CLOTH_IN_ALPHA else np.float32(0 if mode == PLAIN else 1)
-    r: Scalar = linear[int(tr)]
-    g: Scalar = linear[int(tg)]
-    b: Scalar = linear[int(tb)]
-    dressed = cloth * paint.styles[part, 0]
-    if dressed > 0.01:
-        rest_y = _mix(mesh.vertices, 1, i0, i1, i2, w0, w1, w2)
-        is_patterned = paint.styles[part, 1] > 0
-        pr = pg = pb = np.float32(0)
-        if is_patterned:
-            fine = paint.styles[part, 2]
-            at = min(max(level - 1, 0), paint.pattern.num_levels[0] - 1)
-            rest_x = _mix(mesh.vertices, 0, i0, i1, i2, w0, w1, w2)
-            start, pattern_side = paint.pattern.starts[0, at], paint.pattern.sides[0] >> at
-            pr, pg, pb, _ = _texel(paint.pattern.texels, start, pattern_side, rest_x * fine, rest_y * fine)
-        brightness = np.float32(0.3) * r + np.float32(0.6) * g + np.float32(0.1) * b
-        fold = np.float32(0.25) + np.float32(0.6) * min(brightness / np.float32(0.12), np.float32(1.8))
-        colours = paint.above if rest_y > paint.styles[part, 3] else paint.below
-        r = _dress(r, colours[part, 0], is_patterned, pr, fold, dressed)
-        g = _dress(g, colours[part, 1], is_patterned, pg, fold, dressed)
-        b = _dress(b, colours[part, 2], is_patterned, pb, fold, dressed)
-    if mode != ALL_TINTED:
-        bare = 1 - cloth
-        r *= 1 + (paint.skin[0] - 1) * bare
-        g *= 1 + (paint.skin[1] - 1) * bare
-        b *= 1 + (paint.skin[2] - 1) * bare
-    return r, g, b, cloth
+    red, green, blue, alpha = _texel(texels, starts[row, level], side >> level, u, v)
+    return red, green, blue, alpha, level
 
 
 @inlined
-def _shade_sample(
-    image: ImageArray,
-    y: int,
-    x: int,
-    buffer: FrameBuffer,
-    surface: Surface,
-    light: Light,
-    shadows: ShadowMap,
-    eye: FloatArray,
-    samples: int,
-    linear: FloatArray,
-    table: FloatArray,
-) -> None:
-    triangles, vertices, normals, points = surface.mesh.triangles, surface.vertices, surface.normals, surface.points
-    t, b1, b2 = buffer.triangle[y, x], buffer.weights[y, x, 0], buffer.weights[y, x, 1]
-    i0, i1, i2 = triangles[t, 0], triangles[t, 1], triangles[t, 2]
-    w0, w1, w2 = (1 - b1 - b2) * points[i0, 2], b1 * points[i1, 2], b2 * points[i2, 2]
-    scale = np.float32(1) / (w0 + w1 + w2)
-    w0, w1, w2 = w0 * scale, w1 * scale, w2 * scale
-    red, green, blue, cloth = _surface_colour(surface, linear, surface.mesh.parts[t], i0, i1, i2, w0, w1, w2, samples)
-    px, py, pz = (
-        _mix(vertices, 0, i0, i1, i2, w0, w1, w2),
-        _mix(vertices, 1, i0, i1, i2, w0, w1, w2),
-        _mix(vertices, 2, i0, i1, i2, w0, w1, w2),
-    )
-    nx, ny, nz = _unit(
-        _mix(normals, 0, i0, i1, i2, w0, w1, w2),
-        _mix(normals, 1, i0, i1, i2, w0, w1, w2),
-        _mix(normals, 2, i0, i1, i2, w0, w1, w2),
-    )
-    vx, vy, vz = _unit(eye[0] - px, eye[1] - py, eye[2] - pz)
-    facing = nx * vx + ny * vy + nz * vz
-    if facing < 0:
-        nx, ny, nz, facing = -nx, -ny, -nz, -facing
-    sx, sy, sz = light.sun_direction[0], light.sun_direction[1], light.sun_direction[2]
-    sun, shine = nx * sx + ny * sy + nz * sz, np.float32(0)
-    if sun > 0:
-        lift = np.float32(0.012)
-        sun *= light_part(shadows.nearness, shadows.matrix, px + nx * lift, py + ny * lift, pz + nz * lift, 0.02)
-        hx, hy, hz = _unit(vx + sx, vy + sy, vz + sz)
-        half = max(nx * hx + ny * hy + nz * hz, np.float32(0)) ** 8
-        shine = half * half * half * np.float32(0.12) * (1 - np.float32(0.7) * cloth) * sun
-    sun = max(sun, np.float32(0))
-    open_sky, rim = np.float32(0.775) + np.float32(0.225) * ny, (1 - facing) ** 4 * np.float32(0.045)
-    mx, my, mz = 2 * facing * nx - vx, 2 * facing * ny - vy, 2 * facing * nz - vz
-    for c in range(3):
-        colour = red if c == 0 else (green if c == 1 else blue)
-        received = _soft_light(light.irradiance, c, nx, ny, nz) * open_sky + light.sun_colour[c] * sun
-        extra = light.sun_colour[c] * shine + _soft_light(light.irradiance, c, mx, my, mz) * rim
-        image[y, x, c] = tone((colour * received + extra) * light.exposure[0], table)
+def _dress(colour: Scalar, wanted: Scalar, spot: Scalar, fold: Scalar, part: Scalar) -> Scalar:
+    """One channel of cloth: the outfit's colour and pattern, with the light and dark of the texture's folds."""
+    return colour + (wanted * (spot * spot * _PATTERN_GAIN) * fold - colour) * part
 
 
 @inlined
-def _is_uniform(buffer: FrameBuffer, y: int, x: int, factor: int, number: int) -> bool:
+def _fold(red: Scalar, green: Scalar, blue: Scalar) -> Scalar:
+    """How light or dark a fold of cloth is."""
+    brightness = _RED * red + _GREEN * green + _BLUE * blue
+    return np.float32(0.25) + np.float32(0.6) * min(brightness * np.float32(1 / 0.12), np.float32(1.8))
+
+
+@inlined
+def _sun_and_shine(
+    sun: FloatArray,
+    nearness: FloatArray,
+    matrix: FloatArray,
+    px: Scalar,
+    py: Scalar,
+    pz: Scalar,
+    nx: Scalar,
+    ny: Scalar,
+    nz: Scalar,
+    vx: Scalar,
+    vy: Scalar,
+    vz: Scalar,
+) -> tuple[Scalar, Scalar]:
+    """What a surface gets of the sun, and sends on to the camera as a highlight; both 0 to 1."""
+    direct: Scalar = nx * sun[0] + ny * sun[1] + nz * sun[2]
+    if direct <= 0:
+        return np.float32(0), np.float32(0)
+    direct *= np.float32(light_part(nearness, matrix, px + nx * _LIFT, py + ny * _LIFT, pz + nz * _LIFT, _BIAS))
+    hx, hy, hz = _unit(vx + sun[0], vy + sun[1], vz + sun[2])
+    half = max(nx * hx + ny * hy + nz * hz, np.float32(0))
+    half *= half
+    half *= half
+    half *= half
+    return direct, half * half * half * direct * np.float32(0.12)
+
+
+@inlined
+def _is_uniform(owner: np.ndarray, nearness: FloatArray, y: int, x: int, factor: int, number: int) -> bool:
     """Whether the samples of a pixel all show one body at about one distance."""
-    low, high = buffer.nearness[y, x], buffer.nearness[y, x]
+    low, high = nearness[y, x], nearness[y, x]
     for j in range(y, y + factor):
         for i in range(x, x + factor):
-            if buffer.owner[j, i] != number:
+            if owner[j, i] != number:
                 return False
-            low, high = min(low, buffer.nearness[j, i]), max(high, buffer.nearness[j, i])
+            low, high = min(low, nearness[j, i]), max(high, nearness[j, i])
     return high - low < _SAME_PLACE * high
 
 
+@inlined
+def _perspective(
+    points: FloatArray, i0: int, i1: int, i2: int, b1: Scalar, b2: Scalar
+) -> tuple[Scalar, Scalar, Scalar]:
+    """Weights of a triangle's corners in space, of those on the screen."""
+    w0, w1, w2 = (_ONE - b1 - b2) * points[i0, 2], b1 * points[i1, 2], b2 * points[i2, 2]
+    scale = np.float32(1) / (w0 + w1 + w2)
+    return w0 * scale, w1 * scale, w2 * scale
+
+
+@inlined
+def _outfit(
+    red: Scalar,
+    green: Scalar,
+    blue: Scalar,
+    cloth: Scalar,
+    part: int,
+    level: int,
+    above: FloatArray,
+    below: FloatArray,
+    styles: FloatArray,
+    spots: ImageArray,
+    spot_starts: IntArray,
+    spot_side: int,
+    spot_levels: int,
+    rest_x: Scalar,
+    rest_y: Scalar,
+) -> tuple[Scalar, Scalar, Scalar]:
+    """The colour of cloth in the outfit."""
+    sr: Scalar = _NO_PATTERN
+    sg: Scalar = _NO_PATTERN
+    sb: Scalar = _NO_PATTERN
+    if styles[part, 1] > 0:
+        at = min(max(level - 1, 0), spot_levels - 1)
+        fine = styles[part, 2]
+        sr, sg, sb, _ = _texel(spots, spot_starts[0, at], spot_side >> at, rest_x * fine, rest_y * fine)
+    fold, dressed = _fold(red, green, blue), cloth * styles[part, 0]
+    if rest_y > styles[part, 3]:
+        wr, wg, wb = above[part, 0], above[part, 1], above[part, 2]
+    else:
+        wr, wg, wb = below[part, 0], below[part, 1], below[part, 2]
+    return _dress(red, wr, sr, fold, dressed), _dress(green, wg, sg, fold, dressed), _dress(blue, wb, sb, fold, dressed)
+
+
+@inlined
+def _illuminate(
+    image: ImageArray,
+    y: int,
+    x: int,
+    red: Scalar,
+    green: Scalar,
+    blue: Scalar,
+    cloth: Scalar,
+    px: Scalar,
+    py: Scalar,
+    pz: Scalar,
+    nx: Scalar,
+    ny: Scalar,
+    nz: Scalar,
+    eye: FloatArray,
+    soft: FloatArray,
+    sun: FloatArray,
+    sun_colour: FloatArray,
+    exposure: Scalar,
+    nearness: FloatArray,
+    matrix: FloatArray,
+    table: FloatArray,
+) -> None:
+    """Light a place of this linear colour and normal, and write the sample."""
+    vx, vy, vz = _unit(eye[0] - px, eye[1] - py, eye[2] - pz)
+    facing: Scalar = nx * vx + ny * vy + nz * vz
+    if facing < 0:
+        nx, ny, nz, facing = -nx, -ny, -nz, -facing
+    direct, shine = _sun_and_shine(sun, nearness, matrix, px, py, pz, nx, ny, nz, vx, vy, vz)
+    shine *= _ONE - np.float32(0.7) * cloth
+    open_sky = np.float32(0.775) + np.float32(0.225) * ny
+    rim = (_ONE - facing) * (_ONE - facing)
+    rim *= rim * np.float32(0.045)
+    twice = _TWO * facing
+    mx, my, mz = twice * nx - vx, twice * ny - vy, twice * nz - vz
+    for c in range(3):
+        colour = red if c == 0 else (green if c == 1 else blue)
+        received = _soft_light(soft, c, nx, ny, nz) * open_sky + sun_colour[c] * direct
+        extra = sun_colour[c] * shine + _soft_light(soft, c, mx, my, mz) * rim
+        image[y, x, c] = tone((colour * received + extra) * exposure, table)
+
+
+@inlined
+def _copy_sample(image: ImageArray, y0: int, x0: int, y: int, x: int) -> None:
+    for c in range(3):
+        image[y, x, c] = image[y0, x0, c]
+
+
+# The loop works on plain arrays: taking one out of a tuple inside the loop counts a reference at every sample.
 @compiled
 def _shade(
     image: ImageArray,
@@ -303,16 +368,56 @@ def _shade(
     linear: FloatArray,
     table: FloatArray,
 ) -> None:
-    number = surface.number[0]
-    for row in range(bounds[1], bounds[3]):
-        for column in range(bounds[0], bounds[2]):
-            y0, x0 = row * factor, column * factor
-            is_uniform = _is_uniform(buffer, y0, x0, factor, number)
-            samples = factor * factor if is_uniform else 1
-            for k in range(factor * factor):
-                y, x = y0 + k // factor, x0 + k % factor
-                if k > 0 and is_uniform:
-                    for c in range(3):
-                        image[y, x, c] = image[y0, x0, c]
-                elif buffer.owner[y, x] == number:
-                    _shade_sample(image, y, x, buffer, surface, light, shadows, eye, samples, linear, table)
+    owner, nearness, triangle, weights = buffer.owner, buffer.nearness, buffer.triangle, buffer.weights
+    mesh, paint, textures, pattern = surface.mesh, surface.paint, surface.mesh.textures, surface.paint.pattern
+    number, points, vertices, normals = surface.number[0], surface.points, surface.vertices, surface.normals
+    triangles, parts, rest, uv = mesh.triangles, mesh.parts, mesh.vertices, mesh.texture_uv
+    rows, modes, sides, levels = mesh.part_textures, mesh.part_modes, textures.sides, textures.num_levels
+    texels, starts, spots, spot_starts = textures.texels, textures.starts, pattern.texels, pattern.starts
+    spot_side, spot_levels, styles, skin = pattern.sides[0], pattern.num_levels[0], paint.styles, paint.skin
+    above, below, soft, exposure = paint.above, paint.below, light.irradiance, light.exposure[0]
+    sun, sun_colour, map_nearness, map_matrix = light.sun_direction, light.sun_colour, shadows.nearness, shadows.matrix
+    for block in range((bounds[3] - bounds[1]) * (bounds[2] - bounds[0])):
+        y0 = (bounds[1] + block // (bounds[2] - bounds[0])) * factor
+        x0 = (bounds[0] + block % (bounds[2] - bounds[0])) * factor
+        is_uniform = _is_uniform(owner, nearness, y0, x0, factor, number)
+        samples = factor * factor if is_uniform else 1
+        for k in range(factor * factor):
+            y, x = y0 + k // factor, x0 + k % factor
+            if owner[y, x] != number:
+                continue
+            if k > 0 and is_uniform:
+                _copy_sample(image, y0, x0, y, x)
+                continue
+            t = triangle[y, x]
+            i0, i1, i2, part = triangles[t, 0], triangles[t, 1], triangles[t, 2], parts[t]
+            w0, w1, w2 = _perspective(points, i0, i1, i2, weights[y, x, 0], weights[y, x, 1])
+            row, mode = rows[part], modes[part]
+            tr, tg, tb, alpha, level = _texture_colour(
+                uv, points, texels, starts, row, sides[row], levels[row], samples, i0, i1, i2, w0, w1, w2
+            )
+            r: Scalar = linear[int(tr)]
+            g: Scalar = linear[int(tg)]
+            b: Scalar = linear[int(tb)]
+            cloth = alpha * _BYTE if mode == CLOTH_IN_ALPHA else (_ZERO if mode == PLAIN else _ONE)
+            if cloth * styles[part, 0] > _NO_CLOTH:
+                rest_x, rest_y = _mix(rest, 0, i0, i1, i2, w0, w1, w2), _mix(rest, 1, i0, i1, i2, w0, w1, w2)
+                r, g, b = _outfit(
+                    *(r, g, b, cloth, part, level, above, below, styles),
+                    *(spots, spot_starts, spot_side, spot_levels, rest_x, rest_y),
+                )
+            if mode != ALL_TINTED:
+                bare = _ONE - cloth
+                r, g, b = (
+                    r * (_ONE + (skin[0] - _ONE) * bare),
+                    g * (_ONE + (skin[1] - _ONE) * bare),
+                    b * (_ONE + (skin[2] - _ONE) * bare),
+                )
+            px, py = _mix(vertices, 0, i0, i1, i2, w0, w1, w2), _mix(vertices, 1, i0, i1, i2, w0, w1, w2)
+            pz, nx = _mix(vertices, 2, i0, i1, i2, w0, w1, w2), _mix(normals, 0, i0, i1, i2, w0, w1, w2)
+            ny, nz = _mix(normals, 1, i0, i1, i2, w0, w1, w2), _mix(normals, 2, i0, i1, i2, w0, w1, w2)
+            nx, ny, nz = _unit(nx, ny, nz)
+            _illuminate(
+                *(image, y, x, r, g, b, cloth, px, py, pz, nx, ny, nz, eye),
+                *(soft, sun, sun_colour, exposure, map_nearness, map_matrix, table),
+            )

@@ -75,28 +75,28 @@ def _mark_contact(vertices: FloatArray, matrix: FloatArray, closed: FloatArray) 
     for i in range(vertices.shape[0]):
         height = max(vertices[i, 1], np.float32(0))
         if height < _CONTACT_HEIGHT_M:
-            x = int(matrix[0, 0] * vertices[i, 0] + matrix[0, 2] + 0.5)
-            y = int(matrix[1, 1] * vertices[i, 2] + matrix[1, 2] + 0.5)
+            x = int(matrix[0, 0] * vertices[i, 0] + matrix[0, 2] + np.float32(0.5))
+            y = int(matrix[1, 1] * vertices[i, 2] + matrix[1, 2] + np.float32(0.5))
             if 0 <= x < side and 0 <= y < side:
                 near = 1 - height / _CONTACT_HEIGHT_M
                 closed[y, x] = max(closed[y, x], near * near)
 
 
 @inlined
-def light_part(nearness: FloatArray, matrix: FloatArray, x: Scalar, y: Scalar, z: Scalar, bias: float) -> float:
+def light_part(nearness: FloatArray, matrix: FloatArray, x: Scalar, y: Scalar, z: Scalar, bias: Scalar) -> Scalar:
     """Part of the sun that a point sees, of nine samples around it; 1 outside the map."""
     side = nearness.shape[0]
-    u = math.floor(matrix[0, 0] * x + matrix[0, 1] * y + matrix[0, 2] * z + matrix[0, 3] + 0.5)
-    v = math.floor(matrix[1, 0] * x + matrix[1, 1] * y + matrix[1, 2] * z + matrix[1, 3] + 0.5)
+    u = math.floor(matrix[0, 0] * x + matrix[0, 1] * y + matrix[0, 2] * z + matrix[0, 3] + np.float32(0.5))
+    v = math.floor(matrix[1, 0] * x + matrix[1, 1] * y + matrix[1, 2] * z + matrix[1, 3] + np.float32(0.5))
     if u < 1 or v < 1 or u > side - 2 or v > side - 2:
-        return 1.0
+        return np.float32(1)
     own = matrix[2, 0] * x + matrix[2, 1] * y + matrix[2, 2] * z + matrix[2, 3] + bias
     count = 0
     for j in range(v - 1, v + 2):
         for i in range(u - 1, u + 2):
             if nearness[j, i] <= own:
                 count += 1
-    return count / 9.0
+    return np.float32(count) * np.float32(1 / 9)
 
 
 def shade_ground(image: ImageArray, camera: Camera, shadows: ShadowMap, *, strength: float) -> None:
@@ -128,8 +128,8 @@ def _shade_ground(
             t = -camera[10] / down
             x = camera[9] + t * (r[0] * a + r[3] * b + r[6])
             z = camera[11] + t * (r[2] * a + r[5] * b + r[8])
-            u = int(contact_matrix[0, 0] * x + contact_matrix[0, 2] + 0.5)
-            v = int(contact_matrix[1, 1] * z + contact_matrix[1, 2] + 0.5)
+            u = int(contact_matrix[0, 0] * x + contact_matrix[0, 2] + np.float32(0.5))
+            v = int(contact_matrix[1, 1] * z + contact_matrix[1, 2] + np.float32(0.5))
             if u < 0 or v < 0 or u >= side or v >= side:
                 continue
             part = light_part(nearness, matrix, x, 0.0, z, 0.02)

@@ -88,7 +88,7 @@ def _try_window(assets: Assets, rng: np.random.Generator) -> RenderedWindow | No
         things=_things(assets, main, view, rng, num_exposures),
         cameras=cameras,
         backdrop=_backdrop(assets, environment, camera, rng),
-        light=_light(environment, rng),
+        light=random_light(environment, rng),
         shadow_strength=rng.uniform(0.4, 0.95),
         covers=_covers(assets, box, camera.size_wh, rng),
         num_exposures=num_exposures,
@@ -269,7 +269,8 @@ def _backdrop(assets: Assets, environment: Environment, camera: Camera, rng: np.
     return Wall(picture, wide, has_ground=True)
 
 
-def _light(environment: Environment, rng: np.random.Generator) -> Light:
+def random_light(environment: Environment, rng: np.random.Generator) -> Light:
+    """The light of a place, with a weaker or stronger sun."""
     return Light(
         environment.irradiance,
         environment.sun_direction.astype(np.float32),
