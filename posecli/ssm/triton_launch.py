@@ -124,17 +124,17 @@ def _backward_part(
     """Gradients of x and proj of a part of the batch, and of dt_weight, dt_bias, A and D summed over it."""
     batch, width, directions = sizes.batch, sizes.width, sizes.directions
     per_segment = plan.chunks_per_segment(sizes.seg_len)
-    chunks, planes, blocks = per_segment * sizes.segments, batch * directions, width // plan.back_block
+    chunks, planes = per_segment * sizes.segments, batch * directions
     new = functools.partial(torch.empty, device=scan.x.device, dtype=torch.float32)
     deltas, d_x = new(directions, batch, sizes.length, width), new(directions, batch, sizes.length, width)
     checkpoints = new(planes * chunks * (plan.chunk // plan.tile) * sizes.states * width)
     adjoints, d_rates = torch.zeros(2, planes, chunks, sizes.states, width, device=scan.x.device).unbind()
     d_bias, d_skip = new(2, planes, chunks, width).unbind()
-    d_bc = new(blocks, batch, sizes.length, directions, 2 * sizes.states)
+    d_bc = new(width // plan.back_block, batch, sizes.length, directions, 2 * sizes.states)
     outputs = _table(groups, scan.x.device)
-    constants = _constants(scan, sizes, plan, BLOCK=plan.back_block)
+    constants = _constants(scan, sizes, plan, BLOCK=plan.block)
     cuts = (sizes.length, sizes.seg_len, plan.chunk, per_segment)
-    grid = (blocks, chunks, planes)
+    grid = (width // plan.block, chunks, planes)
     kernels = [] if compiled is None else compiled
     written = (scan.order, states, deltas, checkpoints)
     flags = {"TILE": plan.tile, "UNROLL": _UNROLL, "HAS_STATES": per_segment > 1}
@@ -147,8 +147,9 @@ def _backward_part(
         kernels.append(_carry(scan, adjoints, sums, sizes, plan, is_reversed=True))
     inputs = (scan.x, scan.proj, scan.A_log, scan.D, scan.order, checkpoints, dy, outputs)
     gradients = (adjoints, deltas, d_x, d_bc, d_rates, d_bias, d_skip)
-    flags = {"TILE": plan.tile, "GROUP": plan.group}
-    kernels.append(chunk_gradients[grid](*inputs, *gradients, *cuts, sizes.num_outputs, **constants, **flags))
+    flags = constants | {"BLOCK": plan.back_block, "TILE": plan.tile, "GROUP": plan.group}
+    grid = (width // plan.back_block, chunks, planes)
+    kernels.append(chunk_gradients[grid](*inputs, *gradients, *cuts, sizes.num_outputs, **flags))
     d_low, d_weight = _through_projection(scan, deltas)
     d_proj = torch.cat([d_low, d_bc.sum(0)], dim=-1)
     over_chunks = [t.view(batch, directions, chunks, *t.shape[2:]).sum((0, 2)) for t in (d_bias, d_rates, d_skip)]
@@ -166,10 +167,9 @@ def _through_projection(scan: Arguments, d_raw: Tensor) -> tuple[Tensor, Tensor]
 
 
 def _carry(scan: Arguments, states: Tensor, sums: Tensor, sizes: Sizes, plan: Plan, *, is_reversed: bool) -> Any:
-    block = plan.back_block if is_reversed else plan.block
-    grid = (sizes.width // block, sizes.states, sizes.batch * sizes.directions * sizes.segments)
+    grid = (sizes.width // plan.block, sizes.states, sizes.batch * sizes.directions * sizes.segments)
     numbers = (plan.chunks_per_segment(sizes.seg_len), sizes.segments)
-    constants = {"DIRECTIONS": sizes.directions, "WIDTH": sizes.width, "STATES": sizes.states, "BLOCK": block}
+    constants = {"DIRECTIONS": sizes.directions, "WIDTH": sizes.width, "STATES": sizes.states, "BLOCK": plan.block}
     options: dict[str, Any] = {"UNROLL": _CARRY_UNROLL, "IS_REVERSED": is_reversed, **LAUNCH_OPTIONS}
     return carry_states[grid](scan.A_log, states, sums, *numbers, **constants, **options)
 

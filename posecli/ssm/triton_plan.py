@@ -51,12 +51,12 @@ class Plan:
 
     Attributes:
         chunk: Steps of a chunk, a multiple of 8; chunks of a segment run at the same time.
-        block: Channels of a forward program, a power of two that divides D.
+        block: Channels of a program, a power of two that divides D.
         unroll: Steps written out one after the other: 1, 2, 4 or 8.
         keeps_deltas: Whether the first forward pass leaves delta in memory (B K L D numbers) for the second.
         tile: Steps whose states the backward holds at a time: 2, 4 or 8.
         group: States it takes at a time, a divisor of N.
-        back_block: Channels of a backward program, as ``block``.
+        back_block: Channels of a program of the backward's last kernel, as ``block``.
     """
 
     chunk: int
@@ -74,15 +74,15 @@ class Plan:
 
 def guess_plan(sizes: Sizes) -> Plan:
     """A reasonable plan for any size."""
-    block = widest_block(sizes.width, 64)
+    block, back_block = widest_block(sizes.width, 64), widest_block(sizes.width, 128)
     return Plan(
         chunk=_chunk(sizes, block, 1.0),
         block=block,
         unroll=2,
         keeps_deltas=True,
-        tile=8,
-        group=_group(sizes.states, 2),
-        back_block=block,
+        tile=4 if back_block == 128 else 8,  # more does not fit in registers
+        group=1,
+        back_block=back_block,
     )
 
 
@@ -102,7 +102,7 @@ def forward_candidates(sizes: Sizes) -> list[Plan]:
 def backward_candidates(sizes: Sizes, forward: Plan) -> list[Plan]:
     """Plans for the backward of a chosen forward, whose chunks they share."""
     limit = widest_block(sizes.width, 128)
-    choices = ((128, 8, 1), (64, 8, 1), (64, 8, 2), (64, 4, 4), (32, 8, 2), (32, 8, 4))
+    choices = ((128, 4, 1), (64, 8, 1), (64, 8, 2), (64, 4, 4), (32, 8, 2), (32, 8, 4))
     found = [
         replace(forward, back_block=block, tile=tile, group=_group(sizes.states, group))
         for block, tile, group in choices

@@ -19,8 +19,7 @@ HALF_TOLERANCE = 8e-3  # a gradient in bfloat16 has 8 bits
 HALF = {"bfloat16 in words", "bfloat16, odd rank", "float16"}
 CASES = [
     "one state, odd rank",
-    "four states, three outputs",
-    "four states, one output",
+    "four directions, two outputs",
     "eight states, two blocks",
     "sixteen states, reading V",
     "odd width and length",
