@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from posecli.errors import DeviceError
+from posecli.pose.triton_trust import trusts_triton
 from posecli.ssm import ShapeError
 
 _TAPS = 9
@@ -29,7 +30,7 @@ def deform_sample(value: Tensor, offsets: Tensor, masks: Tensor, weight: Tensor,
         masks: (B, H, W, 9).
         weight: (9, C).
         backend: ``reference`` (plain torch, any device and floating type), ``cpu`` (numba kernel, float32, C a multiple of 16),
-            or ``auto``.
+            ``triton`` (CUDA devices), or ``auto``.
 
     Returns:
         (B, T, H, W, C); float32, or float64 where ``value`` is.
@@ -49,6 +50,10 @@ def deform_sample(value: Tensor, offsets: Tensor, masks: Tensor, weight: Tensor,
         arguments = [tensor.to(dtype) for tensor in (value, offsets, masks, weight)]
         if name == "reference":
             return deform_reference(arguments[0], arguments[1], arguments[2], arguments[3])
+        if name == "triton":
+            from posecli.pose.deform_triton import deform_triton
+
+            return deform_triton(arguments[0], arguments[1], arguments[2], arguments[3])
         from posecli.pose.deform_cpu import deform_cpu
 
         return deform_cpu(arguments[0], arguments[1], arguments[2], arguments[3])
@@ -77,13 +82,17 @@ def deform_reference(value: Tensor, offsets: Tensor, masks: Tensor, weight: Tens
 
 
 def _resolve(value: Tensor, backend: str) -> str:
-    can_be_fast = value.device.type == "cpu" and value.dtype != torch.float64 and _has_numba()
+    if backend not in ("auto", "reference", "cpu", "triton"):
+        raise DeviceError(f"deformable sampling has no backend {backend!r}", hint="cpu, triton, reference or auto")
+    is_double = value.dtype == torch.float64
+    fast = {
+        "cpu": value.device.type == "cpu" and not is_double and _has_numba(),
+        "triton": not is_double and trusts_triton(value.device),
+    }
     if backend == "auto":
-        return "cpu" if can_be_fast else "reference"
-    if backend not in ("cpu", "reference"):
-        raise DeviceError(f"deformable sampling has no backend {backend!r}", hint="cpu, reference or auto")
-    if backend == "cpu" and not can_be_fast:
-        raise DeviceError(f"deformable sampling: backend cpu cannot take {value.dtype} on {value.device}")
+        return next((name for name, is_usable in fast.items() if is_usable), "reference")
+    if backend != "reference" and not fast[backend]:
+        raise DeviceError(f"deformable sampling: backend {backend} cannot take {value.dtype} on {value.device}")
     return backend
 
 

@@ -1,7 +1,7 @@
 """What a block does between its matrix products and its scan, each step in one pass over memory.
 
 Written out in plain torch these steps are a dozen passes over the tokens and weigh as much as the scan. Every function here *is* its
-plain definition, used wherever gradients are wanted; for inference it takes a kernel to the same numbers where there is one.
+plain definition, and takes a kernel to the same numbers where there is one: on a CPU for inference, on a GPU also for training.
 
 Legend: B windows, T frames, H x W tokens of a frame, E channels.
 """
@@ -15,6 +15,8 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+
+from posecli.pose.triton_trust import trusts_triton
 
 _LANES = 16
 _is_fusing = True
@@ -66,6 +68,10 @@ def norm_gate(main: Tensor, gate: Tensor, main_norm: nn.LayerNorm, gate_norm: nn
         from posecli.pose.fused_cpu import norm_gate_cpu
 
         return norm_gate_cpu(main, gate, *weights, main_norm.eps)
+    if _is_fusing and trusts_triton(main.device):
+        from posecli.pose.norm_gate_triton import norm_gate_triton
+
+        return norm_gate_triton(main, gate, *weights, main_norm.eps)
     return main_norm(main) * functional.silu(gate_norm(gate))
 
 

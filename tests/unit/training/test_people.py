@@ -68,8 +68,9 @@ def test_windows_too_short_or_absent_are_refused(windows: Path) -> None:
 
 
 def test_stills_come_from_memory() -> None:
+    picture = np.zeros((4, 4, 3), np.uint8)
     samples = [
-        Sample((np.zeros((4, 4, 3), np.uint8),), np.zeros((1, 4)), np.full((1, 19, 2), n), np.ones((1, 19), bool))
+        Sample((picture,), np.zeros((1, 4), np.float32), np.full((1, 19, 2), n, np.float32), np.ones((1, 19), bool))
         for n in range(3)
     ]
     drawn = {float(Stills(samples).draw(np.random.default_rng(seed), 5).keypoints[0, 0, 0]) for seed in range(20)}
