@@ -19,6 +19,7 @@ from posecli.training.synthetic.rotations import Reals
 from posecli.training.synthetic.shading import Paint
 
 _FEET = tuple(BONE_INDEX[side + bone] for side in ("Left", "Right") for bone in ("Foot", "ToeBase"))
+_COARSE_M = 0.015  # enough to find the ground and the box
 _CACHED = 24  # posed meshes; a window has five frames
 
 
@@ -30,6 +31,7 @@ class Body:
     paint: Paint
     rest: FloatArray
     matrices: FloatArray
+    wearer: int = -1  # index of the actor it belongs to, for clothes
     _posed: dict[int, tuple[FloatArray, FloatArray]] = field(default_factory=dict)
 
     def at(self, instant: int) -> tuple[FloatArray, FloatArray]:
@@ -51,11 +53,22 @@ class Actor:
     """A person: ``points`` (N, 19, 3) metres at the instants of ``body``."""
 
     avatar: Avatar
+    look: Look
     body: Body
     points: Reals
     hips: Reals
     facing: float
     kind: str
+
+    def show(self, metres_per_px: float) -> None:
+        """Use no more detail than can be seen."""
+        mesh = self.avatar.mesh_for(metres_per_px)
+        self.body = Body(mesh, self.body.paint, self.look.rest(mesh), self.body.matrices)
+
+    def keep_instants(self, instants: np.ndarray) -> None:
+        """Forget the others."""
+        self.body = Body(self.body.mesh, self.body.paint, self.body.rest, self.body.matrices[instants])
+        self.points, self.hips = self.points[instants], self.hips[instants]
 
     def move(self, shift: Reals) -> None:
         """Shift by (3,) metres."""
@@ -75,10 +88,11 @@ def make_actor(avatar: Avatar, look: Look, motion: BodyMotion, *, floor: float |
         kind: Name of the pose's kind.
     """
     matrices = avatar.rig.bone_matrices(motion.rotations, motion.roots)
-    body = Body(avatar.mesh, look.paint, look.vertices, matrices)
+    mesh = avatar.mesh_for(_COARSE_M)
+    body = Body(mesh, look.paint, look.rest(mesh), matrices)
     forward = motion.rotations[len(motion.roots) // 2, 0, :, 2]
     facing = float(np.arctan2(forward[0], forward[2]))
-    actor = Actor(avatar, body, avatar.points.positions(matrices), motion.roots.copy(), facing, kind)
+    actor = Actor(avatar, look, body, avatar.points.positions(matrices), motion.roots.copy(), facing, kind)
     if floor is None:
         instants = np.unique(np.linspace(0, len(matrices) - 1, 3).astype(int))
         floor = min(float(body.at(int(i))[0][:, 1].min()) for i in instants)
@@ -95,7 +109,15 @@ def recorded_floor(rig: Rig, motion: BodyMotion) -> float:
 
 def prop_body(prop: Prop, instants: Sequence[int]) -> Body:
     """A thing of the room, at the instants of the scene; its places are per frame."""
-    num_parts = len(prop.mesh.part_modes)
+    return Body(prop.mesh, _as_it_is(prop.mesh), prop.mesh.vertices, prop.matrices[list(instants)])
+
+
+def worn_body(mesh: Mesh, actor: Actor, *, wearer: int) -> Body:
+    """Something an actor wears, moved by the same bones; ``wearer`` is -1 for what is no part of the person."""
+    return Body(mesh, _as_it_is(mesh), mesh.vertices, actor.body.matrices, wearer)
+
+
+def _as_it_is(mesh: Mesh) -> Paint:
+    num_parts = len(mesh.part_modes)
     ones, styles = np.ones((num_parts, 3), np.float32), np.zeros((num_parts, 4), np.float32)
-    paint = Paint(ones, ones, styles, WHITE, np.ones(3, np.float32))
-    return Body(prop.mesh, paint, prop.mesh.vertices, prop.matrices[list(instants)])
+    return Paint(ones, ones, styles, WHITE, np.ones(3, np.float32))

@@ -9,11 +9,13 @@ import numpy as np
 
 from posecli.records import FloatArray, ImageArray
 from posecli.training.synthetic.avatar import Avatar
+from posecli.training.synthetic.mesh import Mesh
 from posecli.training.synthetic.rotations import Reals
 from posecli.training.synthetic.shading import Paint
 from posecli.training.synthetic.textures import TextureStack, opaque, stack_textures
 
 _PATTERN_PX = 128
+_MAX_BULK_M = 0.045
 _GREYS = (0.02, 0.04, 0.1, 0.25, 0.5, 0.8)
 _USUAL = ((0.02, 0.04, 0.12), (0.05, 0.1, 0.25), (0.25, 0.18, 0.1), (0.35, 0.28, 0.18), (0.1, 0.12, 0.05))
 _HAIR = (
@@ -31,10 +33,23 @@ WHITE: TextureStack = stack_textures([np.full((4, 4, 4), 255, np.uint8)])
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """``paint`` for the shading loop and ``vertices`` (V, 3) at rest, with the bulk of the clothes."""
+    """``paint`` for the shading loop; and how far cloth stands off the body above and below the waist, metres, in ``waves`` (3,)."""
 
     paint: Paint
-    vertices: FloatArray
+    waist: float
+    bulk_above: float
+    bulk_below: float
+    waves: Reals
+    phase: float
+
+    def rest(self, mesh: Mesh) -> FloatArray:
+        """(V, 3) vertices of a mesh of the avatar, at rest, in these clothes."""
+        if not self.bulk_above and not self.bulk_below:
+            return mesh.vertices
+        above = 1 / (1 + np.exp(-(mesh.vertices[:, 1] - self.waist) / 0.03))
+        bulk = np.minimum(self.bulk_above * above + self.bulk_below * (1 - above), _MAX_BULK_M)
+        wave = 1 + 0.25 * np.sin(mesh.vertices @ self.waves + self.phase)
+        return np.asarray(mesh.vertices + mesh.normals * (mesh.clothing * bulk * wave)[:, None], np.float32)
 
 
 def random_look(avatar: Avatar, rng: np.random.Generator, *, photograph: ImageArray | None) -> Look:
@@ -60,7 +75,16 @@ def random_look(avatar: Avatar, rng: np.random.Generator, *, photograph: ImageAr
         styles[avatar.hair_part] = [float(rng.random() < 0.6), 0, 1, 0]
     pattern = stack_textures([opaque(random_pattern(rng, photograph=photograph))]) if kind == 2 else WHITE
     skin = np.clip(rng.normal(1, 0.08) * rng.normal(1, 0.03, 3), 0.65, 1.25).astype(np.float32)
-    return Look(Paint(above, below, styles, pattern, skin), _with_bulk(avatar, rng))
+    has_bulk = rng.random() < 0.5
+    above_m, below_m = rng.gamma(1.5, 0.008), rng.gamma(1.5, 0.007)
+    return Look(
+        Paint(above, below, styles, pattern, skin),
+        waist=float(avatar.rig.joints[0, 1]),
+        bulk_above=above_m * has_bulk,
+        bulk_below=below_m * has_bulk,
+        waves=rng.normal(0, 14, 3),
+        phase=rng.uniform(0, 6.28),
+    )
 
 
 def random_colour(rng: np.random.Generator) -> Reals:
@@ -106,16 +130,3 @@ def _piece(photograph: ImageArray, rng: np.random.Generator) -> ImageArray:
     top, left = rng.integers(0, height - side + 1), rng.integers(0, width - side + 1)
     part = photograph[top : top + side, left : left + side]
     return np.asarray(cv2.resize(part, (_PATTERN_PX, _PATTERN_PX), interpolation=cv2.INTER_AREA), np.uint8)
-
-
-def _with_bulk(avatar: Avatar, rng: np.random.Generator) -> FloatArray:
-    """Thicker clothes: cloth moved outwards, more around the trunk (a coat) or the legs (wide trousers)."""
-    mesh = avatar.mesh
-    if rng.random() < 0.5:
-        return mesh.vertices
-    waist = float(avatar.rig.joints[0, 1])
-    upper, lower = rng.gamma(1.5, 0.008), rng.gamma(1.5, 0.007)
-    is_upper = 1 / (1 + np.exp(-(mesh.vertices[:, 1] - waist) / 0.03))
-    bulk = mesh.clothing * np.minimum(upper * is_upper + lower * (1 - is_upper), 0.045)
-    wave = 1 + 0.25 * np.sin(mesh.vertices @ rng.normal(0, 14, 3) + rng.uniform(0, 6.28))
-    return np.asarray(mesh.vertices + mesh.normals * (bulk * wave)[:, None], np.float32)

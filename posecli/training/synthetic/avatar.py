@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ import numpy as np
 from posecli.errors import FormatError
 from posecli.records import FloatArray, ImageArray
 from posecli.training.synthetic.body_points import BodyPoints, find_body_points
-from posecli.training.synthetic.mesh import ALL_TINTED, CLOTH_IN_ALPHA, PLAIN, Mesh, smooth_normals
+from posecli.training.synthetic.mesh import ALL_TINTED, CLOTH_IN_ALPHA, PLAIN, Mesh, coarse_mesh, smooth_normals
 from posecli.training.synthetic.rig import BONE_INDEX, BONES, Rig
 from posecli.training.synthetic.textures import stack_textures
 
@@ -20,6 +20,7 @@ _VERTEX_UNITS = 16000.0  # per metre
 _UV_UNITS = 65535.0
 _HANDS = (BONE_INDEX["LeftHand"], BONE_INDEX["RightHand"])
 _NEVER_CLOTH = (*_HANDS, BONE_INDEX["Head"], BONE_INDEX["LeftEye"], BONE_INDEX["RightEye"])
+_DETAIL = ((0.012, 0.02), (0.006, 0.01))  # coarser than so many metres a pixel: cells of so many metres
 _SKIN_DISTANCE = 9.0  # Lab units; lightness counts a third, because skin is shaded
 
 
@@ -32,6 +33,16 @@ class Avatar:
     mesh: Mesh
     points: BodyPoints
     hair_part: int
+    _coarser: dict[float, Mesh] = field(default_factory=dict)
+
+    def mesh_for(self, metres_per_px: float) -> Mesh:
+        """The mesh with as much detail as shows."""
+        cell = next((cell for limit, cell in _DETAIL if metres_per_px > limit), 0.0)
+        if not cell:
+            return self.mesh
+        if cell not in self._coarser:
+            self._coarser[cell] = coarse_mesh(self.mesh, cell)
+        return self._coarser[cell]
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,7 @@ from posecli.training.synthetic.perturb import vary_pose
 from posecli.training.synthetic.rig import BONE_INDEX
 from posecli.training.synthetic.rotations import Reals, about_x, about_y
 from posecli.training.synthetic.scene import Scene
-from posecli.training.synthetic.window import random_light
+from posecli.training.synthetic.window import random_garments, random_light
 
 _KINDS = ("recorded", "mixed", "seated", "crouching", "invented", "crawling")
 _KIND_SHARES = (0.62, 0.16, 0.08, 0.06, 0.05, 0.03)
@@ -58,10 +58,14 @@ def stage_clip(assets: Assets, config: ClipConfig, rng: np.random.Generator) -> 
         _place(actor, actors[:row], rng)
     camera = _aim(actors, config, rng)
     environment = assets.environment(rng)
+    for actor in actors:
+        depth = float(np.median(camera.project(actor.points)[1]))
+        actor.show(max(depth, 0.1) / camera.focal_px)
+    clothes = [body for row, actor in enumerate(actors) for body in random_garments(assets, actor, row, rng)]
     cameras, is_still = _move_camera(camera, actors, num_exposures, config, rng)
     return Scene(
         actors=actors,
-        things=_things(assets, actors, camera, rng),
+        things=(*_things(assets, actors, camera, rng), *clothes),
         cameras=cameras,
         backdrop=_backdrop(assets, environment, camera, is_still, rng),
         light=random_light(environment, rng),

@@ -60,7 +60,7 @@ def random_degradation(
         allow_video: Whether the codec may be H.264.
     """
     room = float(np.clip(person_px / 150, 0.25, 1.0))
-    is_dark = rng.random() < 0.12
+    is_dark = rng.random() < 0.1
     gain = max(rng.uniform(0.15, 0.5) if is_dark else rng.normal(1, 0.1), min(20 / max(brightness, 1.0), 3.0))
     streak_px = rng.uniform(2, 9) * room if rng.random() < 0.12 else 0.0
     angle = rng.uniform(0, np.pi)

@@ -40,10 +40,11 @@ def frame_truth(scene: Scene, frame: int, rendered: Rendered) -> list[PersonTrut
     instant = scene.instant(frame)
     camera = scene.cameras[frame]
     hidden = np.repeat(np.repeat(rendered.covered, rendered.factor, axis=0), rendered.factor, axis=1)
+    person = scene.person_of_body[rendered.buffer.owner]
     people = []
     for number, actor in enumerate(scene.actors, start=1):
         keypoints, depth = camera.project(actor.points[instant])
-        is_own = (rendered.buffer.owner == number) & ~hidden
+        is_own = (person == number) & ~hidden
         visibility = _visibility(camera, keypoints, depth, rendered, is_own)
         people.append(
             PersonTruth(

@@ -10,6 +10,7 @@ from posecli.records import FloatArray
 from posecli.training.synthetic.textures import TextureStack
 
 PLAIN, CLOTH_IN_ALPHA, ALL_TINTED = 0, 1, 2
+_ISLANDS = 24  # cells of the texture a side; an island of it is larger
 
 
 class Mesh(NamedTuple):
@@ -54,6 +55,51 @@ def smooth_normals(vertices: np.ndarray, triangles: np.ndarray) -> FloatArray:
     return np.asarray(normals / np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-12), np.float32)
 
 
+def coarse_mesh(mesh: Mesh, cell_m: float) -> Mesh:
+    """The same surface with fewer triangles, for people who are small in the picture.
+
+    Vertices in the same cell of a grid become one place, so no cracks open; where they lie apart in the texture they stay apart there.
+
+    Args:
+        mesh: The surface.
+        cell_m: Side of the cells, metres.
+    """
+    cells = np.floor(mesh.vertices / cell_m).astype(np.int64)
+    islands = np.floor(mesh.texture_uv * _ISLANDS).astype(np.int64)
+    part_of_vertex = np.zeros(len(cells), np.int64)
+    part_of_vertex[mesh.triangles.reshape(-1)] = np.repeat(mesh.parts, 3)
+    place = _numbered(np.column_stack([cells, part_of_vertex]))
+    first, merged = np.unique(_numbered(np.column_stack([place, islands])), return_index=True, return_inverse=True)[1:]
+    counts = np.bincount(place).astype(np.float64)
+    centres = np.stack([np.bincount(place, mesh.vertices[:, k]) / counts for k in range(3)], axis=1)
+    directions = np.stack([np.bincount(place, mesh.normals[:, k]) for k in range(3)], axis=1)
+    normals = directions / np.maximum(np.linalg.norm(directions, axis=1, keepdims=True), 1e-9)
+    triangles = merged.reshape(-1)[mesh.triangles]
+    corners = place[first][triangles]
+    is_left = (corners[:, 0] != corners[:, 1]) & (corners[:, 1] != corners[:, 2]) & (corners[:, 2] != corners[:, 0])
+    # One vertex stands for the place's bones: neighbours on both sides of a seam must move alike.
+    leaders = np.unique(place, return_index=True)[1][place[first]]
+    return mesh._replace(
+        vertices=centres[place[first]].astype(np.float32),
+        normals=normals[place[first]].astype(np.float32),
+        texture_uv=mesh.texture_uv[first],
+        bones=mesh.bones[leaders],
+        weights=mesh.weights[leaders],
+        triangles=np.ascontiguousarray(triangles[is_left], np.int32),
+        parts=np.ascontiguousarray(mesh.parts[is_left]),
+        clothing=mesh.clothing[first],
+    )
+
+
+def _numbered(keys: np.ndarray) -> np.ndarray:
+    """(N, C) integers -> (N,): equal rows get equal numbers from 0."""
+    mixed = np.zeros(len(keys), np.int64)
+    for column in keys.T:
+        low = int(column.min())
+        mixed = mixed * (int(column.max()) - low + 1) + (column - low)
+    return np.asarray(np.unique(mixed, return_inverse=True)[1].reshape(-1))
+
+
 def box_mesh(size: FloatArray, textures: TextureStack) -> Mesh:
     """A box about the origin on one bone; ``size`` (3,) metres."""
     square = np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]], np.float32)
@@ -67,7 +113,7 @@ def box_mesh(size: FloatArray, textures: TextureStack) -> Mesh:
             normals.append(np.tile(np.eye(3, dtype=np.float32)[axis] * sign, (4, 1)))
     triangles = np.concatenate([np.array([[0, 1, 2], [0, 2, 3]]) + 4 * k for k in range(6)])
     uv = np.tile((square + 1) / 2, (6, 1)).astype(np.float32)
-    return _one_bone_mesh(np.concatenate(vertices) * size / 2, np.concatenate(normals), uv, triangles, textures)
+    return one_bone_mesh(np.concatenate(vertices) * size / 2, np.concatenate(normals), uv, triangles, textures)
 
 
 def ball_mesh(size: FloatArray, textures: TextureStack, *, rings: int = 9, columns: int = 14) -> Mesh:
@@ -83,12 +129,13 @@ def ball_mesh(size: FloatArray, textures: TextureStack, *, rings: int = 9, colum
         [np.stack([corner, below, below + 1], axis=1), np.stack([corner, below + 1, corner + 1], axis=1)]
     )
     uv = np.stack([u, v], axis=-1).reshape(-1, 2).astype(np.float32)
-    return _one_bone_mesh(unit * size / 2, unit, uv, triangles, textures)
+    return one_bone_mesh(unit * size / 2, unit, uv, triangles, textures)
 
 
-def _one_bone_mesh(
+def one_bone_mesh(
     vertices: np.ndarray, normals: np.ndarray, uv: FloatArray, triangles: np.ndarray, textures: TextureStack
 ) -> Mesh:
+    """A mesh of one texture that moves with bone 0."""
     weights = np.zeros((len(vertices), 4), np.float32)
     weights[:, 0] = 1
     return Mesh(

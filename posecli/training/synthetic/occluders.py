@@ -106,7 +106,7 @@ def seat_prop(hips: Reals, facing: float, rng: np.random.Generator, photographs:
     place = hips.mean(axis=0)
     behind = about_y(facing) @ np.array([0.0, 0.0, -rng.uniform(0.0, 0.12)])
     middle = np.array([place[0], height / 2, place[2]]) + behind
-    return Prop(box_mesh(size, _prop_textures(rng, photographs)), _still(about_y(facing), middle, len(hips)))
+    return Prop(box_mesh(size, random_textures(rng, photographs)), _still(about_y(facing), middle, len(hips)))
 
 
 def table_prop(towards: Reals, rng: np.random.Generator, count: int, photographs: Photographs) -> Prop:
@@ -117,7 +117,7 @@ def table_prop(towards: Reals, rng: np.random.Generator, count: int, photographs
     facing = float(np.arctan2(direction[0], direction[2]) + rng.normal(0, 0.5))
     aside = np.array([direction[2], 0.0, -direction[0]]) * rng.normal(0, 0.4)
     middle = direction * rng.uniform(0.45, 0.9) + aside + [0.0, float(size[1]) / 2, 0.0]
-    return Prop(box_mesh(size, _prop_textures(rng, photographs)), _still(about_y(facing), middle, count))
+    return Prop(box_mesh(size, random_textures(rng, photographs)), _still(about_y(facing), middle, count))
 
 
 def held_prop(
@@ -132,7 +132,7 @@ def held_prop(
         rng: All randomness comes from here.
         photographs: What it may show.
     """
-    textures = _prop_textures(rng, photographs)
+    textures = random_textures(rng, photographs)
     grip = wrist + np.array([sign * 0.09, -0.02, 0.02])
     kind = rng.random()
     if kind < 0.4:
@@ -148,7 +148,8 @@ def held_prop(
     return Prop(mesh, (hand_matrices.astype(np.float64) @ local).astype(np.float32)[:, None])
 
 
-def _prop_textures(rng: np.random.Generator, photographs: Photographs) -> TextureStack:
+def random_textures(rng: np.random.Generator, photographs: Photographs) -> TextureStack:
+    """One texture: plain, a pattern, a photograph."""
     picture = random_pattern(rng, photograph=photographs.pick(rng))
     if rng.random() < 0.5:
         picture = np.full_like(picture, random_colour(rng) ** 0.4545 * 255)

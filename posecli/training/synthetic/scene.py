@@ -48,6 +48,12 @@ class Scene:
         """People, then things; number k in the frame buffer is ``bodies[k - 1]``."""
         return (*(actor.body for actor in self.actors), *self.things)
 
+    @property
+    def person_of_body(self) -> np.ndarray:
+        """(number of bodies + 1,): by number in the frame buffer, 0 for nobody or the number of the person."""
+        actors = range(1, len(self.actors) + 1)
+        return np.array([0, *actors, *(thing.wearer + 1 for thing in self.things)], np.uint8)
+
     def instant(self, frame: int) -> int:
         """The instant at which the truth of a frame holds."""
         return frame * self.num_exposures + self.num_exposures // 2

@@ -8,15 +8,16 @@ import numpy as np
 
 from posecli.errors import PoseCliError
 from posecli.records import FloatArray, ImageArray
-from posecli.training.synthetic.actor import Actor, Body, make_actor, prop_body, recorded_floor
+from posecli.training.synthetic.actor import Actor, Body, make_actor, prop_body, recorded_floor, worn_body
 from posecli.training.synthetic.appearance import random_look
 from posecli.training.synthetic.assets import Assets
 from posecli.training.synthetic.background import Backdrop, Place, Wall, add_things, clutter_wall, photograph_wall
 from posecli.training.synthetic.camera import Camera, framed, look_at
 from posecli.training.synthetic.degrade import degrade, random_degradation
+from posecli.training.synthetic.garments import backpack_mesh, hat_meshes, skirt_mesh
 from posecli.training.synthetic.labels import OUTSIDE, VISIBLE, PersonTruth, frame_truth
 from posecli.training.synthetic.lighting import Environment
-from posecli.training.synthetic.occluders import Cover, held_prop, random_cover, seat_prop, table_prop
+from posecli.training.synthetic.occluders import Cover, held_prop, random_cover, random_textures, seat_prop, table_prop
 from posecli.training.synthetic.perturb import vary_pose
 from posecli.training.synthetic.rig import BONE_INDEX
 from posecli.training.synthetic.rotations import Reals, about_x, about_y
@@ -31,7 +32,8 @@ _MIN_SEEN_POINTS = 5
 _MIN_SEEN_PART = 0.2
 _MARGIN_PX = 24  # of the background beyond the picture, for a moving camera
 _MIN_DEPTH_M = 0.3
-_LIMBS = slice(5, 17)
+_INSTANTS = 9  # while the shutter is open
+_EXPOSURES = ((2.0, 1), (7.0, 3), (18.0, 5))  # moved less than so many px: so many of them
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,19 +75,23 @@ def render_window(assets: Assets, *, seed: int, index: int) -> RenderedWindow:
 
 def _try_window(assets: Assets, rng: np.random.Generator) -> RenderedWindow | None:
     fps = float(rng.choice(_FPS, p=_FPS_SHARES))
-    num_exposures = 5 if rng.random() < 0.3 else 1
-    main = _random_actor(assets, rng, fps, num_exposures)
+    shutter = rng.uniform(0.3, 1.0) if rng.random() < 0.4 else 0.0
+    timing = _Timing(fps, shutter)
+    main = _random_actor(assets, rng, timing)
     main.move(-main.hips.mean(axis=0) * [1, 0, 1])
-    view, view_box = _random_view(main, rng, num_exposures)
-    others = [
-        _neighbour(assets, main, view, rng, fps, num_exposures) for _ in range(rng.choice(3, p=[0.55, 0.3, 0.15]))
-    ]
+    view, view_box = _random_view(main, rng)
+    others = [_neighbour(assets, main, view, rng, timing) for _ in range(rng.choice(3, p=[0.55, 0.3, 0.15]))]
     camera, box = _frame_person(view, view_box, rng)
+    actors = (main, *others)
+    num_exposures = _choose_exposures(actors, camera, timing)
+    metres_per_px = 1 / (camera.focal_px / max(float(np.median(camera.project(main.points)[1])), 0.1))
+    for actor in actors:
+        actor.show(metres_per_px)
     cameras = _sway(camera, rng)
     environment = assets.environment(rng)
     scene = Scene(
-        actors=(main, *others),
-        things=_things(assets, main, view, rng, num_exposures),
+        actors=actors,
+        things=(*_things(assets, main, view, rng), *_clothes(assets, actors, rng)),
         cameras=cameras,
         backdrop=_backdrop(assets, environment, camera, rng),
         light=random_light(environment, rng),
@@ -131,12 +137,40 @@ def _is_seen(truth: PersonTruth) -> bool:
     return float(np.prod(truth.box[2:] - truth.box[:2])) >= _MIN_SEEN_PART * whole
 
 
-def _random_actor(assets: Assets, rng: np.random.Generator, fps: float, num_exposures: int) -> Actor:
+@dataclass(frozen=True, slots=True)
+class _Timing:
+    """Frames a second, and for how much of a frame's time the shutter is open (0: an instant)."""
+
+    fps: float
+    shutter: float
+
+    @property
+    def offsets(self) -> Reals:
+        """Instants of a frame, in frames, about its middle."""
+        return np.linspace(-0.5, 0.5, _INSTANTS) * self.shutter if self.shutter else np.zeros(1)
+
+
+def _choose_exposures(actors: tuple[Actor, ...], camera: Camera, timing: _Timing) -> int:
+    """As many instants a frame as the motion needs; the actors keep only those."""
+    count = len(timing.offsets)
+    if count == 1:
+        return 1
+    moved = 0.0
+    for actor in actors:
+        places = camera.project(actor.points)[0].reshape(NUM_FRAMES, count, -1, 2)
+        moved = max(moved, float(np.linalg.norm(places[:, -1] - places[:, 0], axis=-1).max()))
+    wanted = next((n for limit, n in _EXPOSURES if moved < limit), count)
+    chosen = np.linspace(0, count - 1, wanted).round().astype(int) if wanted > 1 else np.array([count // 2])
+    instants = (np.arange(NUM_FRAMES)[:, None] * count + chosen).reshape(-1)
+    for actor in actors:
+        actor.keep_instants(instants)
+    return wanted
+
+
+def _random_actor(assets: Assets, rng: np.random.Generator, timing: _Timing) -> Actor:
     avatar, clip = assets.avatar(rng), assets.clip(rng)
-    shutter = rng.uniform(0.3, 1.0) / num_exposures
-    offsets = (np.arange(num_exposures) - num_exposures // 2) * shutter
     speed = rng.uniform(0.8, 1.3)
-    times = (np.arange(NUM_FRAMES)[:, None] + offsets).reshape(-1) / fps * speed
+    times = (np.arange(NUM_FRAMES)[:, None] + timing.offsets).reshape(-1) / timing.fps * speed
     start = rng.uniform(0, max(clip.duration_s - times[-1], 0.0)) - times[0]
     recorded = clip.sample(avatar.rig, times + start)
     motion, kind, is_grounded = vary_pose(recorded, assets.clips, avatar.rig, times, rng)
@@ -148,7 +182,7 @@ def _random_actor(assets: Assets, rng: np.random.Generator, fps: float, num_expo
     return make_actor(avatar, random_look(avatar, rng, photograph=photograph), motion, floor=floor, kind=kind)
 
 
-def _random_view(main: Actor, rng: np.random.Generator, num_exposures: int) -> tuple[Camera, Reals]:
+def _random_view(main: Actor, rng: np.random.Generator) -> tuple[Camera, Reals]:
     """A camera of focal length 1 on the person, and the person's box in it over all frames."""
     choice = rng.random()
     if choice < 0.66:
@@ -161,8 +195,9 @@ def _random_view(main: Actor, rng: np.random.Generator, num_exposures: int) -> t
     target = main.points.mean(axis=(0, 1)) + rng.normal(0, 0.15, 3)
     direction = about_y(azimuth) @ about_x(-np.radians(elevation)) @ np.array([0.0, 0.0, 1.0])
     distance = float(np.exp(rng.uniform(np.log(1.6), np.log(11.0))))
-    instants = [frame * num_exposures + num_exposures // 2 for frame in range(NUM_FRAMES)]
-    vertices = [main.body.at(i)[0][::5].astype(np.float64) for i in instants]
+    count = len(main.points) // NUM_FRAMES
+    instants = [frame * count + count // 2 for frame in range(NUM_FRAMES)]
+    vertices = [main.body.at(i)[0][::3].astype(np.float64) for i in instants]
     while True:
         eye = target + direction * distance
         eye[1] = max(eye[1], 0.15)
@@ -219,11 +254,9 @@ def _sway(camera: Camera, rng: np.random.Generator) -> tuple[Camera, ...]:
     return tuple(cameras)
 
 
-def _neighbour(
-    assets: Assets, main: Actor, view: Camera, rng: np.random.Generator, fps: float, num_exposures: int
-) -> Actor:
+def _neighbour(assets: Assets, main: Actor, view: Camera, rng: np.random.Generator, timing: _Timing) -> Actor:
     """Somebody before, behind or beside the person, as the camera sees it."""
-    actor = _random_actor(assets, rng, fps, num_exposures)
+    actor = _random_actor(assets, rng, timing)
     ahead = view.rotation[2] * [1, 0, 1]
     ahead /= max(float(np.linalg.norm(ahead)), 1e-6)
     aside = np.array([ahead[2], 0.0, -ahead[0]])
@@ -234,9 +267,7 @@ def _neighbour(
     return actor
 
 
-def _things(
-    assets: Assets, main: Actor, view: Camera, rng: np.random.Generator, num_exposures: int
-) -> tuple[Body, ...]:
+def _things(assets: Assets, main: Actor, view: Camera, rng: np.random.Generator) -> tuple[Body, ...]:
     count = len(main.hips)
     props = []
     if main.kind == "seated" and rng.random() < 0.6:
@@ -251,6 +282,32 @@ def _things(
         wrist = main.avatar.rig.joints[hand]
         props.append(held_prop(main.body.matrices[:, hand], wrist, sign, rng, assets.photographs))
     return tuple(prop_body(prop, range(len(prop.matrices))) for prop in props)
+
+
+def _clothes(assets: Assets, actors: tuple[Actor, ...], rng: np.random.Generator) -> list[Body]:
+    return [body for row, actor in enumerate(actors) for body in random_garments(assets, actor, row, rng)]
+
+
+def random_garments(assets: Assets, actor: Actor, row: int, rng: np.random.Generator) -> list[Body]:
+    """A skirt or a coat, a hat, a backpack, mostly nothing.
+
+    Args:
+        assets: What they may show.
+        actor: Who wears them.
+        row: Index of the actor in the scene.
+        rng: All randomness comes from here.
+    """
+    worn = []
+    if rng.random() < 0.14:
+        mesh = skirt_mesh(actor.avatar, random_textures(rng, assets.photographs), rng)
+        worn.append(worn_body(mesh, actor, wearer=row))
+    if rng.random() < 0.15:
+        hat = hat_meshes(actor.avatar, random_textures(rng, assets.photographs), rng)
+        worn += [worn_body(mesh, actor, wearer=row) for mesh in hat]
+    if rng.random() < 0.07:
+        mesh = backpack_mesh(actor.avatar, random_textures(rng, assets.photographs), rng)
+        worn.append(worn_body(mesh, actor, wearer=-1))
+    return worn
 
 
 def _backdrop(assets: Assets, environment: Environment, camera: Camera, rng: np.random.Generator) -> Backdrop:
