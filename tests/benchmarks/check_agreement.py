@@ -2,10 +2,10 @@
 
     python tests/benchmarks/check_agreement.py LABELS.json IMAGES_DIR [--crops 200] [--config glsmamba-s] [--json]
 
-The oracle: the scan step by step, deformable sampling tap by tap, norms, gates, convolutions and linear layers by their torch
-definitions with gradients enabled (so that no kernel made for inference is taken), float32, on the CPU; a minute for a hundred
-crops. Each picture stands in all frames of its window. Differences are distances between keypoints, in px of the crop and of the
-picture.
+The oracle: the network as trained, batch norms not folded, the scan step by step, deformable sampling tap by tap, norms, gates,
+convolutions and linear layers by their torch definitions with gradients enabled (so that no kernel made for inference is taken),
+float32, on the CPU; a minute for a hundred crops. Only the cutting of crops and the search for peaks are shared. Each picture stands
+in all frames of its window. Differences are distances between keypoints, in px of the crop and of the picture.
 
 A heatmap with two peaks of the same height, or none, can answer with another peak when floats are added in another order; points
 that moved by more than a pixel are counted apart, beside the score they have. Exit code 1 where a path differs by more than 0.1 px in
@@ -31,20 +31,23 @@ import torch
 
 from posecli.benchmark.machine import load_average
 from posecli.benchmark.subject import Subject
-from posecli.encoder import normalise_images
 from posecli.evaluation.pictures import read_picture
 from posecli.formats.ground_truth import read_ground_truth
 from posecli.pipeline.allocator import keep_freed_memory
 from posecli.pose import blocks
 from posecli.pose.blocks import SelectiveScan
+from posecli.pose.config import PoseConfig
 from posecli.pose.crops import cut_window, window_transform
 from posecli.pose.deform import deform_sample
 from posecli.pose.estimator import PoseEstimator
 from posecli.pose.fused import unfused
 from posecli.pose.heatmaps import cell_to_crop, decode
+from posecli.pose.network import PoseNetwork
 from posecli.ssm import available_backends
+from posecli.weights import load_weights
 
 STRIDE = 4
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 MAX_MEDIAN_PX, MAX_P99_PX = 0.1, 0.5
 FAR_PX = 1.0
 
@@ -83,20 +86,32 @@ def plain_definitions(network: torch.nn.Module) -> Iterator[None]:
             scan.backend = backend
 
 
-def oracle_points(estimator: PoseEstimator, people: People, batch: int) -> tuple[np.ndarray, np.ndarray]:
+def plain_network(weights: str) -> PoseNetwork:
+    """As trained: batch norms not folded, convolutions not packed."""
+    loaded = load_weights(weights)
+    network = PoseNetwork(PoseConfig.from_json(loaded.config))
+    network.load_state_dict(loaded.tensors)
+    return network.eval().requires_grad_(False)
+
+
+def plain_normalise(crops: torch.Tensor) -> torch.Tensor:
+    """(B, T, H, W, 3) uint8 -> (B, T, 3, H, W), by the book."""
+    mean, std = torch.tensor(MEAN), torch.tensor(STD)
+    return ((crops.float() / 255.0 - mean) / std).permute(0, 1, 4, 2, 3).contiguous()
+
+
+def oracle_points(network: PoseNetwork, people: People, batch: int) -> tuple[np.ndarray, np.ndarray]:
     """(N, T, K, 2) px of the pictures and (N, T, K) scores."""
-    config, points, scores = estimator.config, [], []
+    config, points, scores = network.config, [], []
     for start in range(0, len(people.images), batch):
         transforms = [window_transform(box[None], config.crop_hw) for box in people.boxes[start : start + batch]]
         cut = [
             cut_window([image] * config.num_frames, transform)
             for image, transform in zip(people.images[start : start + batch], transforms, strict=True)
         ]
-        crops = torch.from_numpy(np.stack(cut))
-        images = normalise_images(crops.flatten(0, 1).permute(0, 3, 1, 2))
-        with plain_definitions(estimator.network):
-            heatmaps = estimator.network(torch.unflatten(images, 0, crops.shape[:2])).detach()
-        cells, peaks = decode(heatmaps.flatten(0, 1), refinement=estimator.refinement)
+        with plain_definitions(network):
+            heatmaps = network(plain_normalise(torch.from_numpy(np.stack(cut)))).detach()
+        cells, peaks = decode(heatmaps.flatten(0, 1))
         in_crop = cell_to_crop(cells, STRIDE).reshape(len(cut), config.num_frames, -1, 2)
         points += [transform.to_frame(found) for transform, found in zip(transforms, in_crop, strict=True)]
         scores.append(peaks.reshape(in_crop.shape[:-1]))
@@ -161,7 +176,7 @@ def check(arguments: argparse.Namespace) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         subject = Subject.prepare(config=arguments.config, weights=arguments.weights, device="cpu", folder=Path(folder))
         torch.set_num_threads(1)
-        points, scores = oracle_points(subject.estimator, people, arguments.batch)
+        points, scores = oracle_points(plain_network(subject.weights), people, arguments.batch)
         crop_hw = subject.estimator.config.crop_hw
         sizes = np.array([1.0 / window_transform(box[None], crop_hw).scale for box in people.boxes])
         results = {}
