@@ -44,6 +44,9 @@ def windows(
     leave_out_modulo: _LeaveOut = 0,
     split: _Split = "train",
     seed: _Seed = 1,
+    hard: Annotated[
+        bool, typer.Option("--hard", help="Blur, things in front and low light in most windows, not in some.")
+    ] = False,
     workers: _Workers = 1,
     quiet: options.Quiet = False,
 ) -> None:
@@ -55,7 +58,7 @@ def windows(
 
     paths = _paths(avatars, motion, environments, photographs, leave_out_modulo, split)
     with console.progress("render", unit="steps") as line:
-        render_windows(paths, out, count=count, seed=seed, num_workers=workers, report=line)
+        render_windows(paths, out, count=count, seed=seed, hard=hard, num_workers=workers, report=line)
     console.info(f"{out}: {count} windows")
 
 

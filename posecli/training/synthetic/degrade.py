@@ -49,18 +49,26 @@ class Degradation:
 
 
 def random_degradation(
-    rng: np.random.Generator, *, person_px: float, brightness: float, allow_video: bool = True
+    rng: np.random.Generator,
+    *,
+    person_px: float,
+    brightness: float,
+    dark: float = 0.1,
+    soft: float = 0.25,
+    allow_video: bool = True,
 ) -> Degradation:
-    """Mostly mild; one in eight in bad light, one in five blurred.
+    """Mostly mild; some in bad light, some blurred.
 
     Args:
         rng: All randomness comes from here.
         person_px: Longer side of the person: what is small is blurred less, so that something is left to see.
         brightness: Mean of the picture, 0 to 255: what is dark is not darkened to black.
+        dark: How often the light is bad, 0 to 1.
+        soft: How often the lens is soft.
         allow_video: Whether the codec may be H.264.
     """
     room = float(np.clip(person_px / 150, 0.25, 1.0))
-    is_dark = rng.random() < 0.1
+    is_dark = rng.random() < dark
     gain = max(rng.uniform(0.15, 0.5) if is_dark else rng.normal(1, 0.1), min(20 / max(brightness, 1.0), 3.0))
     streak_px = rng.uniform(2, 9) * room if rng.random() < 0.12 else 0.0
     angle = rng.uniform(0, np.pi)
@@ -69,7 +77,7 @@ def random_degradation(
     noise = rng.uniform(3, 11) if is_dark else abs(float(rng.normal(0, 3)))
     return Degradation(
         shrink=min(shrink, 1.0),
-        blur_px=rng.uniform(0.4, 1.6) * room if rng.random() < 0.25 else 0.0,
+        blur_px=rng.uniform(0.4, 1.6) * room if rng.random() < soft else 0.0,
         streak=np.array([np.cos(angle), np.sin(angle)], np.float32) * np.float32(streak_px),
         gain=(gain * np.clip(rng.normal(1, 0.06, 3), 0.8, 1.2)).astype(np.float32),
         bias=float(rng.normal(0, 6)) if gain > 0.6 else abs(float(rng.normal(0, 6))),

@@ -14,7 +14,7 @@ from posecli.atomic import write_atomic
 from posecli.errors import ConfigError, FormatError, OutputError
 from posecli.training.synthetic.assets import AssetPaths, Assets, describe, open_assets
 from posecli.training.synthetic.shards import WINDOWS_PER_SHARD, count_windows, shard_name, write_shard
-from posecli.training.synthetic.window import render_window
+from posecli.training.synthetic.window import HARD, USUAL, WindowStyle, render_window
 
 RENDERER_VERSION = 2  # other pictures for the same seed: another number
 _RECORD = "rendering.json"
@@ -33,6 +33,7 @@ def render_windows(
     *,
     count: int,
     seed: int,
+    hard: bool = False,
     num_workers: int = 1,
     report: Callable[[int, int], None] | None = None,
 ) -> None:
@@ -45,6 +46,7 @@ def render_windows(
         folder: Created if missing.
         count: Windows in the end.
         seed: Any number.
+        hard: Motion blur, covers and low light in most windows instead of some.
         num_workers: Processes.
         report: Called with (done, all) windows after every file.
 
@@ -54,7 +56,7 @@ def render_windows(
         OutputError: The folder cannot be written.
     """
     open_assets(paths)  # mistakes are told here, not by a worker
-    _claim(folder, {"version": RENDERER_VERSION, "seed": seed, **describe(paths)})
+    _claim(folder, {"version": RENDERER_VERSION, "seed": seed, **describe(paths), **({"hard": True} if hard else {})})
     jobs = [
         _Job(number, number * WINDOWS_PER_SHARD, min(WINDOWS_PER_SHARD, count - number * WINDOWS_PER_SHARD))
         for number in range(-(-count // WINDOWS_PER_SHARD))
@@ -63,7 +65,7 @@ def render_windows(
     done = count - sum(job.count for job in missing)
     if report is not None:
         report(done, count)
-    for finished in _run(_Worker(paths, folder, seed), missing, num_workers):
+    for finished in _run(_Worker(paths, folder, seed, HARD if hard else USUAL), missing, num_workers):
         done += finished
         if report is not None:
             report(done, count)
@@ -80,13 +82,14 @@ def _run(worker: _Worker, jobs: list[_Job], num_workers: int) -> Iterator[int]:
 class _Worker:
     """Renders a shard; the assets are opened in the process that does it."""
 
-    def __init__(self, paths: AssetPaths, folder: Path, seed: int) -> None:
-        self._paths, self._folder, self._seed = paths, folder, seed
+    def __init__(self, paths: AssetPaths, folder: Path, seed: int, style: WindowStyle) -> None:
+        self._paths, self._folder, self._seed, self._style = paths, folder, seed, style
 
     def __call__(self, job: _Job) -> int:
         cv2.setNumThreads(1)
         assets = _assets_of_this_process(self._paths)
-        windows = [render_window(assets, seed=self._seed, index=job.first + k) for k in range(job.count)]
+        indices = range(job.first, job.first + job.count)
+        windows = [render_window(assets, seed=self._seed, index=index, style=self._style) for index in indices]
         write_shard(windows, self._folder / shard_name(job.number))
         return job.count
 

@@ -37,6 +37,20 @@ _EXPOSURES = ((2.0, 1), (7.0, 3), (18.0, 5))  # moved less than so many px: so m
 
 
 @dataclass(frozen=True, slots=True)
+class WindowStyle:
+    """How often things go wrong, 0 to 1: ``long_exposure`` (motion blur), ``covered`` by something flat, ``dark``, ``soft`` (lens)."""
+
+    long_exposure: float
+    covered: float
+    dark: float
+    soft: float
+
+
+USUAL = WindowStyle(long_exposure=0.4, covered=0.22, dark=0.1, soft=0.25)
+HARD = WindowStyle(long_exposure=0.95, covered=0.6, dark=0.35, soft=0.5)
+
+
+@dataclass(frozen=True, slots=True)
 class RenderedWindow:
     """T frames around one person.
 
@@ -59,23 +73,23 @@ class RenderedWindow:
     kind: str
 
 
-def render_window(assets: Assets, *, seed: int, index: int) -> RenderedWindow:
-    """Render a window; the same for the same assets, seed and index.
+def render_window(assets: Assets, *, seed: int, index: int, style: WindowStyle = USUAL) -> RenderedWindow:
+    """Render a window; the same for the same assets, seed, index and style.
 
     Raises:
         PoseCliError: Thirty scenes in a row showed too little of the person.
     """
     for attempt in range(_ATTEMPTS):
         rng = np.random.default_rng((seed, index, attempt))
-        window = _try_window(assets, rng)
+        window = _try_window(assets, style, rng)
         if window is not None:
             return window
     raise PoseCliError(f"window {index} of seed {seed}: nobody to be seen in {_ATTEMPTS} scenes")
 
 
-def _try_window(assets: Assets, rng: np.random.Generator) -> RenderedWindow | None:
+def _try_window(assets: Assets, style: WindowStyle, rng: np.random.Generator) -> RenderedWindow | None:
     fps = float(rng.choice(_FPS, p=_FPS_SHARES))
-    shutter = rng.uniform(0.3, 1.0) if rng.random() < 0.4 else 0.0
+    shutter = rng.uniform(0.3, 1.0) if rng.random() < style.long_exposure else 0.0
     timing = _Timing(fps, shutter)
     main = _random_actor(assets, rng, timing)
     main.move(-main.hips.mean(axis=0) * [1, 0, 1])
@@ -96,13 +110,13 @@ def _try_window(assets: Assets, rng: np.random.Generator) -> RenderedWindow | No
         backdrop=_backdrop(assets, environment, camera, rng),
         light=random_light(environment, rng),
         shadow_strength=rng.uniform(0.4, 0.95),
-        covers=_covers(assets, box, camera.size_wh, rng),
+        covers=_covers(assets, box, camera.size_wh, style, rng),
         num_exposures=num_exposures,
     )
-    return _shoot(scene, fps, rng)
+    return _shoot(scene, fps, style, rng)
 
 
-def _shoot(scene: Scene, fps: float, rng: np.random.Generator) -> RenderedWindow | None:
+def _shoot(scene: Scene, fps: float, style: WindowStyle, rng: np.random.Generator) -> RenderedWindow | None:
     """Render the frames, the middle one first: it decides whether the person can be seen."""
     images: dict[int, ImageArray] = {}
     truths: dict[int, PersonTruth] = {}
@@ -114,7 +128,9 @@ def _shoot(scene: Scene, fps: float, rng: np.random.Generator) -> RenderedWindow
         images[frame], truths[frame] = rendered.image, truth
     ordered = [truths[k] for k in range(NUM_FRAMES)]
     person_px = float(np.ptp(ordered[NUM_FRAMES // 2].keypoints, axis=0).max())
-    how = random_degradation(rng, person_px=person_px, brightness=float(images[NUM_FRAMES // 2].mean()))
+    how = random_degradation(
+        rng, person_px=person_px, brightness=float(images[NUM_FRAMES // 2].mean()), dark=style.dark, soft=style.soft
+    )
     frames = degrade([images[k] for k in range(NUM_FRAMES)], how, rng)
     return RenderedWindow(
         images=np.stack(frames),
@@ -336,7 +352,9 @@ def random_light(environment: Environment, rng: np.random.Generator) -> Light:
     )
 
 
-def _covers(assets: Assets, box: FloatArray, size_wh: tuple[int, int], rng: np.random.Generator) -> tuple[Cover, ...]:
-    if rng.random() > 0.22:
+def _covers(
+    assets: Assets, box: FloatArray, size_wh: tuple[int, int], style: WindowStyle, rng: np.random.Generator
+) -> tuple[Cover, ...]:
+    if rng.random() > style.covered:
         return ()
     return tuple(random_cover(box, size_wh, rng, assets.photographs) for _ in range(int(rng.integers(1, 3))))
