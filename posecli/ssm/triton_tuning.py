@@ -34,7 +34,7 @@ def choose_forward(scan: Arguments, groups: tuple[int, ...], sizes: Sizes) -> Pl
     """The plan for a forward pass of this size."""
     return _choose(
         "forward",
-        (sizes, groups),
+        (_like(sizes), groups),
         scan.x,
         guess_plan(sizes),
         lambda: forward_candidates(sizes),
@@ -48,12 +48,17 @@ def choose_backward(
     """The plan for the backward pass of a forward pass that used ``forward``."""
     return _choose(
         "backward",
-        (sizes, groups, forward.chunk),
+        (_like(sizes), groups, forward.chunk),
         scan.x,
         forward,
         lambda: backward_candidates(sizes, forward),
         lambda plan, compiled: run_backward(scan, groups, states, dy, sizes, plan, compiled=compiled),
     )
+
+
+def _like(sizes: Sizes) -> Sizes:
+    """Sizes that share a plan: the last batch of a video is smaller than the others, and needs no measuring of its own."""
+    return sizes._replace(batch=1 << (sizes.batch - 1).bit_length())
 
 
 def tuning_file(device: torch.device) -> Path:

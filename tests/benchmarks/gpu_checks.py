@@ -34,26 +34,27 @@ GRID, GROUPS = (5, 64, 48), (0, 1, 2, 0, 1, 2)
 WIDTH, STATES, RANK = 256, 16, 16
 LENGTH = GRID[0] * GRID[1] * GRID[2]
 EXACT, HALF = 2e-5, 8e-3
+DEVICE = "cuda"
 PARTS = ("parity", "scan", "network")
 
 
 def scan_arguments(batch: int, dtype: torch.dtype = torch.float32) -> tuple[list[Tensor], Tensor]:
     """Random arguments of the paper's scan, as of a fresh network, and its orders."""
-    generator = torch.Generator(device="cuda").manual_seed(0)
+    generator = torch.Generator(device=DEVICE).manual_seed(0)
 
     def normal(*shape: int) -> Tensor:
-        return torch.randn(*shape, generator=generator, device="cuda")
+        return torch.randn(*shape, generator=generator, device=DEVICE)
 
-    levels = torch.arange(1.0, STATES + 1, device="cuda").log().view(1, STATES, 1)
+    levels = torch.arange(1.0, STATES + 1, device=DEVICE).log().view(1, STATES, 1)
     values = [
         normal(batch, LENGTH, WIDTH).to(dtype),
         normal(batch, LENGTH, 6, RANK + 2 * STATES).to(dtype),
         normal(6, RANK, WIDTH) / RANK**0.5,
         normal(6, WIDTH) - 4,
         levels + 0.1 * normal(6, STATES, WIDTH),
-        torch.ones(6, WIDTH, device="cuda"),
+        torch.ones(6, WIDTH, device=DEVICE),
     ]
-    return values, torch.from_numpy(global_orders(*GRID).copy()).cuda()
+    return values, torch.from_numpy(global_orders(*GRID).copy()).to(DEVICE)
 
 
 def results(inputs: list[Tensor], work: Callable[..., Tensor]) -> list[Tensor]:
@@ -91,10 +92,10 @@ def check_parity() -> dict[str, Any]:
         gate = functional.silu(functional.layer_norm(z, (WIDTH,), v, c))
         return functional.layer_norm(x, (WIDTH,), w, b) * gate
 
-    inputs = [torch.randn(*shape, device="cuda") for shape in [(LENGTH, WIDTH)] * 2 + [(WIDTH,)] * 4]
+    inputs = [torch.randn(*shape, device=DEVICE) for shape in [(LENGTH, WIDTH)] * 2 + [(WIDTH,)] * 4]
     report["norm and gate"] = errors(inputs, lambda *a: fused(*a, 1e-5), definition)
     shapes = ((1, *GRID, 64), (1, *GRID[1:], 9, 2), (1, *GRID[1:], 9), (9, 64))
-    inputs = [torch.randn(*shape, device="cuda") for shape in shapes]
+    inputs = [torch.randn(*shape, device=DEVICE) for shape in shapes]
     report["deform"] = errors(inputs, deform_triton.deform_triton, deform.deform_reference)
     is_right &= max(report["norm and gate"] + report["deform"]) <= EXACT
     report["is_right"] = bool(is_right and report["scan repeats its bits"])
@@ -171,7 +172,7 @@ def time_networks(rounds: int) -> dict[str, Any]:
     from posecli.pose.network import PoseNetwork
     from posecli.pose.vitpose import ViTPoseEncoder
 
-    device = torch.device("cuda")
+    device = torch.device(DEVICE)
     report: dict[str, Any] = {}
     for name in ("glsmamba-s", "glsmamba-b"):
         config = get_pose_config(name)

@@ -106,6 +106,11 @@ def test_the_fastest_plan_that_does_not_spill_is_measured_once_and_kept(monkeypa
     assert json.loads(file.read_text())["forward a size"]["chunk"] == 24
 
 
+def test_batches_of_about_the_same_size_share_a_plan() -> None:
+    like = [triton_tuning._like(PAPER._replace(batch=batch)).batch for batch in (1, 2, 3, 4, 5, 31, 32)]
+    assert like == [1, 2, 4, 4, 8, 32, 32]
+
+
 @pytest.mark.parametrize("content", ["", "[1]", "{"])
 def test_a_damaged_file_is_measured_again(monkeypatch: pytest.MonkeyPatch, content: str, tmp_path: Path) -> None:
     monkeypatch.setenv("POSECLI_HOME", str(tmp_path))
