@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 import pytest
 
@@ -43,3 +44,23 @@ def test_a_repeated_frame_gives_the_same_crop() -> None:
     image = np.random.default_rng(0).integers(0, 255, (60, 60, 3), np.uint8)
     crops = cut_window([image] * 3, CropTransform.from_box(np.array([5.0, 5, 50, 50]), (32, 32)))
     assert (crops[0] == crops[2]).all()
+
+
+@pytest.mark.parametrize("box_px", [420.0, 560.0, 900.0, 2500.0])
+@pytest.mark.parametrize("centre", [(500, 500), (40, 70), (980, 960), (1400, 500)])
+def test_shrunk_crops_are_the_mean_of_what_they_cover(box_px: float, centre: tuple[int, int]) -> None:
+    """Against a warp at eight times the size, averaged; at the frame's edges and outside it, too."""
+    ys, xs = np.mgrid[:1000, :1000] * (2 * np.pi / (box_px / 6))
+    waves = np.stack([np.sin(xs), np.sin(ys), np.sin(xs + ys)], axis=-1)
+    image = (128 + 100 * waves).astype(np.uint8)
+    box = np.array([[centre[0], centre[1], centre[0], centre[1]]], np.float32) + box_px / 2 * np.array([-1, -1, 1, 1])
+    transform = window_transform(box.astype(np.float32), (192, 160))
+    assert transform.scale < 0.5
+    matrix = transform.matrix * 8
+    matrix[:, 2] += 3.5
+    fine = cv2.warpAffine(image, matrix, (160 * 8, 192 * 8), flags=cv2.INTER_LINEAR)
+    expected = cv2.resize(fine, (160, 192), interpolation=cv2.INTER_AREA).astype(int)
+    crop = cut_window([image], transform)[0].astype(int)
+    inside = cv2.erode((expected.sum(axis=-1) > 0).astype(np.uint8), np.ones((7, 7), np.uint8)) > 0
+    assert np.abs(crop - expected)[inside].max(initial=0) < 12
+    assert np.abs(crop - expected)[inside].mean() < 1.5 if inside.any() else (crop == 0).all()
