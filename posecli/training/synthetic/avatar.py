@@ -79,9 +79,9 @@ def read_avatar(path: Path) -> Avatar:
             raise FormatError(f"{path}: its bones are not {', '.join(BONES)}")
         parts = [_read_part(content, i) for i in range(sum(key[0] == "V" for key in content))]
         textures = [_read_texture(content[f"tex{i}"]) for i in range(sum(key.startswith("tex") for key in content))]
-    except (OSError, ValueError, KeyError, cv2.error) as error:
+        return _assemble(path.stem, content["J"].astype(np.float64), parts, textures)
+    except (OSError, ValueError, KeyError, IndexError, cv2.error) as error:
         raise FormatError(f"{path}: not an avatar: {error}") from error
-    return _assemble(path.stem, content["J"].astype(np.float64), parts, textures)
 
 
 def _read_part(content: dict[str, Any], i: int) -> _Part:
@@ -106,6 +106,8 @@ def _read_texture(data: np.ndarray) -> ImageArray:
 
 def _assemble(name: str, joints: FloatArray, parts: list[_Part], textures: list[ImageArray]) -> Avatar:
     body = parts[0]
+    if max(part.texture for part in parts) >= len(textures):
+        raise ValueError(f"{len(textures)} textures, a part names number {max(part.texture for part in parts)}")
     mask = _cloth_mask(body, textures[body.texture])
     pictures = [
         np.dstack([texture, mask if i == body.texture else np.full(texture.shape[:2], 255, np.uint8)])

@@ -172,17 +172,22 @@ def decode_jpeg(data: ImageArray) -> ImageArray:
 def through_h264(frames: list[ImageArray], *, crf: int) -> list[ImageArray]:
     """Encode as video and decode; odd sides are kept."""
     height, width = frames[0].shape[:2]
+    # Without macroblock trees: with them the same pictures do not always give the same bytes.
+    options = {"crf": str(crf), "preset": "veryfast", "x264-params": "mbtree=0"}
     stream_file = io.BytesIO()
     with av.open(stream_file, "w", format="matroska") as container:
-        stream = container.add_stream("libx264", rate=Fraction(30), options={"crf": str(crf), "preset": "veryfast"})
+        stream = container.add_stream("libx264", rate=Fraction(30), options=options)
         stream.width, stream.height = width + width % 2, height + height % 2
         stream.pix_fmt = "yuv420p"
         stream.codec_context.thread_count = 1
         for image in frames:
             padded = np.pad(image, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(padded), "rgb24")))
+            # Colours by OpenCV: what ffmpeg's scaler gives depends on where in memory a picture lies.
+            planes = cv2.cvtColor(padded, cv2.COLOR_RGB2YUV_I420)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(np.asarray(planes, np.uint8), "yuv420p")))
         container.mux(stream.encode(None))
     stream_file.seek(0)
     with av.open(stream_file, "r") as source:
-        decoded = [frame.to_ndarray(format="rgb24") for frame in source.decode(video=0)]
+        planes_back = [frame.to_ndarray(format="yuv420p") for frame in source.decode(video=0)]
+    decoded = [cv2.cvtColor(planes, cv2.COLOR_YUV2RGB_I420) for planes in planes_back]
     return [np.ascontiguousarray(image[:height, :width], np.uint8) for image in decoded]
