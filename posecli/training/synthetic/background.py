@@ -14,8 +14,8 @@ from posecli.training.synthetic.appearance import random_colour, random_pattern
 from posecli.training.synthetic.camera import Camera
 from posecli.training.synthetic.compiled import compiled
 from posecli.training.synthetic.lighting import Environment
+from posecli.training.synthetic.lookups import GAMMA_TABLE, tone
 from posecli.training.synthetic.photographs import Photographs
-from posecli.training.synthetic.shading import GAMMA_TABLE, tone
 
 _DOME_HEIGHT_M = 1.5  # of the camera that took the panorama, above the ground
 _DOME_RADIUS_M = 12.0

@@ -2,34 +2,27 @@
 
 from __future__ import annotations
 
-import math
 from typing import NamedTuple
 
 import numpy as np
 
 from posecli.records import FloatArray, ImageArray, IntArray
 from posecli.training.synthetic.compiled import Scalar, compiled, inlined
+from posecli.training.synthetic.lookups import GAMMA_TABLE, mix, perspective, texel, texture_level, tone, unit
 from posecli.training.synthetic.mesh import ALL_TINTED, CLOTH_IN_ALPHA, PLAIN, Mesh
 from posecli.training.synthetic.raster import FrameBuffer
 from posecli.training.synthetic.shadow import ShadowMap, light_part
 from posecli.training.synthetic.textures import TextureStack
 
 _LINEAR = ((np.arange(256) / 255.0) ** 2.2).astype(np.float32)
-_GAMMA_STEPS = 4095
 _SAME_PLACE = np.float32(0.01)  # of the distance
-_ZERO, _HALF, _ONE, _TWO = (
-    np.float32(0),
-    np.float32(0.5),
-    np.float32(1),
-    np.float32(2),
-)  # 1 with a float32 makes a float64
+_ZERO, _ONE, _TWO = np.float32(0), np.float32(1), np.float32(2)  # 1 with a float32 makes a float64
 _BYTE = np.float32(1 / 255)
 _NO_CLOTH = np.float32(0.01)
 _PATTERN_GAIN = np.float32(2.2 / 65025)  # patterns are lightened, squared and scaled to 1
 _NO_PATTERN = np.float32(255 / 2.2**0.5)  # gain 1
 _RED, _GREEN, _BLUE = np.float32(0.3), np.float32(0.6), np.float32(0.1)
 _LIFT, _BIAS = np.float32(0.012), np.float32(0.02)  # metres: a surface does not shade itself
-GAMMA_TABLE = np.clip((np.arange(_GAMMA_STEPS + 1) / _GAMMA_STEPS) ** (1 / 2.2) * 255, 0, 255).astype(np.float32)
 
 
 class Paint(NamedTuple):
@@ -120,68 +113,11 @@ def _bounds(points: FloatArray, width: int, height: int, factor: int) -> IntArra
 
 
 @inlined
-def _texel(texels: ImageArray, start: int, side: int, u: Scalar, v: Scalar) -> tuple[Scalar, Scalar, Scalar, Scalar]:
-    """Bilinear, repeating; RGBA 0 to 255."""
-    x, y = (
-        (u - np.float32(math.floor(u))) * np.float32(side) - _HALF,
-        (v - np.float32(math.floor(v))) * np.float32(side) - _HALF,
-    )
-    column, line = math.floor(x), math.floor(y)
-    fx, fy = x - np.float32(column), y - np.float32(line)
-    left, right = column & (side - 1), (column + 1) & (side - 1)
-    top, bottom = start + (line & (side - 1)) * side, start + ((line + 1) & (side - 1)) * side
-    a, b, c, d = top + left, top + right, bottom + left, bottom + right
-    wa, wb, wc, wd = (_ONE - fx) * (_ONE - fy), fx * (_ONE - fy), (_ONE - fx) * fy, fx * fy
-    return (
-        wa * texels[a, 0] + wb * texels[b, 0] + wc * texels[c, 0] + wd * texels[d, 0],
-        wa * texels[a, 1] + wb * texels[b, 1] + wc * texels[c, 1] + wd * texels[d, 1],
-        wa * texels[a, 2] + wb * texels[b, 2] + wc * texels[c, 2] + wd * texels[d, 2],
-        wa * texels[a, 3] + wb * texels[b, 3] + wc * texels[c, 3] + wd * texels[d, 3],
-    )
-
-
-@inlined
 def _soft_light(s: FloatArray, c: int, x: Scalar, y: Scalar, z: Scalar) -> Scalar:
     """The light of the whole panorama on a surface of this normal, in one channel."""
     value = s[0, c] + s[1, c] * y + s[2, c] * z + s[3, c] * x + s[4, c] * x * y + s[5, c] * y * z
     value += s[6, c] * (np.float32(3) * z * z - _ONE) + s[7, c] * x * z + s[8, c] * (x * x - y * y)
     return max(np.float32(value), np.float32(0))
-
-
-@inlined
-def tone(value: Scalar, table: FloatArray) -> int:
-    """Linear light -> 0 to 255: highlights roll off as film's do, then gamma."""
-    rolled = value * (_ONE + value * np.float32(0.16)) / (_ONE + value * np.float32(0.62))
-    return int(table[int(min(max(rolled, np.float32(0)), _ONE) * np.float32(_GAMMA_STEPS))])
-
-
-@inlined
-def _level(
-    points: FloatArray, uv: FloatArray, i0: int, i1: int, i2: int, side: int, num_levels: int, samples: int
-) -> int:
-    """The version of the texture with about one texel for this many samples."""
-    du1, dv1, du2, dv2 = uv[i1, 0] - uv[i0, 0], uv[i1, 1] - uv[i0, 1], uv[i2, 0] - uv[i0, 0], uv[i2, 1] - uv[i0, 1]
-    dx1, dy1 = points[i1, 0] - points[i0, 0], points[i1, 1] - points[i0, 1]
-    dx2, dy2 = points[i2, 0] - points[i0, 0], points[i2, 1] - points[i0, 1]
-    texels = abs(du1 * dv2 - du2 * dv1) * np.float32(side * side * samples)
-    area = abs(dx1 * dy2 - dx2 * dy1) + np.float32(1e-6)
-    level = 0
-    while texels > _TWO * area and level < num_levels - 1:
-        texels *= np.float32(0.25)
-        level += 1
-    return level
-
-
-@inlined
-def _mix(a: FloatArray, c: int, i0: int, i1: int, i2: int, w0: Scalar, w1: Scalar, w2: Scalar) -> Scalar:
-    """A column of (V, C) values, between three vertices."""
-    return w0 * a[i0, c] + w1 * a[i1, c] + w2 * a[i2, c]
-
-
-@inlined
-def _unit(x: Scalar, y: Scalar, z: Scalar) -> tuple[Scalar, Scalar, Scalar]:
-    scale = np.float32(1) / math.sqrt(x * x + y * y + z * z + np.float32(1e-12))
-    return x * scale, y * scale, z * scale
 
 
 @inlined
@@ -202,9 +138,9 @@ def _texture_colour(
     w2: Scalar,
 ) -> tuple[Scalar, Scalar, Scalar, Scalar, int]:
     """RGBA 0 to 255, and the level of the texture it was taken from."""
-    level = _level(points, uv, i0, i1, i2, side, num_levels, samples)
-    u, v = _mix(uv, 0, i0, i1, i2, w0, w1, w2), _mix(uv, 1, i0, i1, i2, w0, w1, w2)
-    red, green, blue, alpha = _texel(texels, starts[row, level], side >> level, u, v)
+    level = texture_level(points, uv, i0, i1, i2, side, num_levels, samples)
+    u, v = mix(uv, 0, i0, i1, i2, w0, w1, w2), mix(uv, 1, i0, i1, i2, w0, w1, w2)
+    red, green, blue, alpha = texel(texels, starts[row, level], side >> level, u, v)
     return red, green, blue, alpha, level
 
 
@@ -241,7 +177,7 @@ def _sun_and_shine(
     if direct <= 0:
         return np.float32(0), np.float32(0)
     direct *= np.float32(light_part(nearness, matrix, px + nx * _LIFT, py + ny * _LIFT, pz + nz * _LIFT, _BIAS))
-    hx, hy, hz = _unit(vx + sun[0], vy + sun[1], vz + sun[2])
+    hx, hy, hz = unit(vx + sun[0], vy + sun[1], vz + sun[2])
     half = max(nx * hx + ny * hy + nz * hz, np.float32(0))
     half *= half
     half *= half
@@ -259,16 +195,6 @@ def _is_uniform(owner: np.ndarray, nearness: FloatArray, y: int, x: int, factor:
                 return False
             low, high = min(low, nearness[j, i]), max(high, nearness[j, i])
     return high - low < _SAME_PLACE * high
-
-
-@inlined
-def _perspective(
-    points: FloatArray, i0: int, i1: int, i2: int, b1: Scalar, b2: Scalar
-) -> tuple[Scalar, Scalar, Scalar]:
-    """Weights of a triangle's corners in space, of those on the screen."""
-    w0, w1, w2 = (_ONE - b1 - b2) * points[i0, 2], b1 * points[i1, 2], b2 * points[i2, 2]
-    scale = np.float32(1) / (w0 + w1 + w2)
-    return w0 * scale, w1 * scale, w2 * scale
 
 
 @inlined
@@ -296,7 +222,7 @@ def _outfit(
     if styles[part, 1] > 0:
         at = min(max(level - 1, 0), spot_levels - 1)
         fine = styles[part, 2]
-        sr, sg, sb, _ = _texel(spots, spot_starts[0, at], spot_side >> at, rest_x * fine, rest_y * fine)
+        sr, sg, sb, _ = texel(spots, spot_starts[0, at], spot_side >> at, rest_x * fine, rest_y * fine)
     fold, dressed = _fold(red, green, blue), cloth * styles[part, 0]
     if rest_y > styles[part, 3]:
         wr, wg, wb = above[part, 0], above[part, 1], above[part, 2]
@@ -330,7 +256,7 @@ def _illuminate(
     table: FloatArray,
 ) -> None:
     """Light a place of this linear colour and normal, and write the sample."""
-    vx, vy, vz = _unit(eye[0] - px, eye[1] - py, eye[2] - pz)
+    vx, vy, vz = unit(eye[0] - px, eye[1] - py, eye[2] - pz)
     facing: Scalar = nx * vx + ny * vy + nz * vz
     if facing < 0:
         nx, ny, nz, facing = -nx, -ny, -nz, -facing
@@ -391,7 +317,7 @@ def _shade(
                 continue
             t = triangle[y, x]
             i0, i1, i2, part = triangles[t, 0], triangles[t, 1], triangles[t, 2], parts[t]
-            w0, w1, w2 = _perspective(points, i0, i1, i2, weights[y, x, 0], weights[y, x, 1])
+            w0, w1, w2 = perspective(points, i0, i1, i2, weights[y, x, 0], weights[y, x, 1])
             row, mode = rows[part], modes[part]
             tr, tg, tb, alpha, level = _texture_colour(
                 uv, points, texels, starts, row, sides[row], levels[row], samples, i0, i1, i2, w0, w1, w2
@@ -401,7 +327,7 @@ def _shade(
             b: Scalar = linear[int(tb)]
             cloth = alpha * _BYTE if mode == CLOTH_IN_ALPHA else (_ZERO if mode == PLAIN else _ONE)
             if cloth * styles[part, 0] > _NO_CLOTH:
-                rest_x, rest_y = _mix(rest, 0, i0, i1, i2, w0, w1, w2), _mix(rest, 1, i0, i1, i2, w0, w1, w2)
+                rest_x, rest_y = mix(rest, 0, i0, i1, i2, w0, w1, w2), mix(rest, 1, i0, i1, i2, w0, w1, w2)
                 r, g, b = _outfit(
                     *(r, g, b, cloth, part, level, above, below, styles),
                     *(spots, spot_starts, spot_side, spot_levels, rest_x, rest_y),
@@ -413,10 +339,10 @@ def _shade(
                     g * (_ONE + (skin[1] - _ONE) * bare),
                     b * (_ONE + (skin[2] - _ONE) * bare),
                 )
-            px, py = _mix(vertices, 0, i0, i1, i2, w0, w1, w2), _mix(vertices, 1, i0, i1, i2, w0, w1, w2)
-            pz, nx = _mix(vertices, 2, i0, i1, i2, w0, w1, w2), _mix(normals, 0, i0, i1, i2, w0, w1, w2)
-            ny, nz = _mix(normals, 1, i0, i1, i2, w0, w1, w2), _mix(normals, 2, i0, i1, i2, w0, w1, w2)
-            nx, ny, nz = _unit(nx, ny, nz)
+            px, py = mix(vertices, 0, i0, i1, i2, w0, w1, w2), mix(vertices, 1, i0, i1, i2, w0, w1, w2)
+            pz, nx = mix(vertices, 2, i0, i1, i2, w0, w1, w2), mix(normals, 0, i0, i1, i2, w0, w1, w2)
+            ny, nz = mix(normals, 1, i0, i1, i2, w0, w1, w2), mix(normals, 2, i0, i1, i2, w0, w1, w2)
+            nx, ny, nz = unit(nx, ny, nz)
             _illuminate(
                 *(image, y, x, r, g, b, cloth, px, py, pz, nx, ny, nz, eye),
                 *(soft, sun, sun_colour, exposure, map_nearness, map_matrix, table),
