@@ -53,7 +53,7 @@ class _CpuScan(torch.autograd.Function):
     ) -> Tensor:
         (batch, length, width), (directions, state_size, _), rank = x.shape, A_log.shape, dt_weight.shape[1]
         num_outputs = max(groups) + 1
-        num_groups = _channel_groups(width, torch.get_num_threads(), batch)
+        num_groups = _even_parts(width, torch.get_num_threads(), batch * num_outputs)
         cuts = (_rows(state_size), _rows(rank), num_groups)
         sizes = Sizes(length, width, directions, state_size, rank, num_outputs, seg_len, *cuts)
         num_saved = batch * directions * count_tiles(sizes)[0] * width * state_size
@@ -63,7 +63,7 @@ class _CpuScan(torch.autograd.Function):
         skip = D.new_zeros(num_outputs, width).index_add(0, torch.tensor(groups), D)
         tensors = [tensor.contiguous() for tensor in (x, proj, dt_weight, dt_bias, rate, skip, order)]
         operands = _operands(tensors, groups)
-        num_tasks = batch * num_groups
+        num_tasks = batch * num_outputs * num_groups
         scratch = x.new_empty(num_tasks * forward_scratch(sizes))
         written = (y.data_ptr(), saved.data_ptr() if saved.numel() else 0, scratch.data_ptr())
         rows = Rows(sizes.num_states), Rows(sizes.num_ranks)
@@ -109,6 +109,13 @@ def _addresses(kind: Callable[..., Any], tensors: list[Tensor]) -> Any:
 def _rows(count: int) -> int:
     """The largest divisor of ``count`` that fits in registers: the kernels take ``count`` in blocks of it."""
     return next(rows for rows in range(min(count, _MAX_ROWS), 0, -1) if count % rows == 0)
+
+
+def _even_parts(width: int, num_threads: int, rows: int) -> int:
+    """Into how few parts of a multiple of 16 to split D, so that the parts of all rows are the same number for every thread."""
+    blocks = width // LANES
+    divisors = [count for count in range(1, blocks + 1) if blocks % count == 0]
+    return next((count for count in divisors if rows * count % num_threads == 0), blocks)
 
 
 def _channel_groups(width: int, num_tasks: int, batch: int) -> int:

@@ -75,7 +75,8 @@ class Sizes(NamedTuple):
     num_ranks: int
     """Likewise of R."""
     num_groups: int
-    """Parts into which the channels are cut; a task is one of them of one item of the batch."""
+    """Parts into which the channels are cut: a task of the forward is one of them of one output of one item of the batch, a task
+    of the backward one of them of one item."""
 
 
 class Block(NamedTuple):
@@ -173,10 +174,10 @@ def advance(inputs: Any, sizes: Any, block: Any, states: Any, scratch: int, stat
 
 @routine
 def forward_tile(
-    inputs: Any, sizes: Any, block: Any, states: Any, ranks: Any, scratch: int, y: int, saved: int
+    inputs: Any, sizes: Any, block: Any, channels: int, states: Any, ranks: Any, scratch: int, y: int, saved: int
 ) -> None:
-    """All channels of a task through one tile; ``block`` is its first. States are saved unless ``saved`` is 0."""
-    for c in range(0, sizes.width // sizes.num_groups, LANES):
+    """So many channels through one tile; ``block`` is the first. States are saved unless ``saved`` is 0."""
+    for c in range(0, channels, LANES):
         own = Block(block.item, block.direction, block.channel + c, block.begin, block.num_steps, block.tile)
         state = STATE + c * sizes.state_size
         if saved != 0:
@@ -187,11 +188,28 @@ def forward_tile(
         advance(inputs, sizes, own, states, scratch, state, y)
 
 
+@routine
+def _scan_row(
+    inputs: Any, sizes: Any, start: Any, channels: int, states: Any, ranks: Any, scratch: int, y: int, saved: int
+) -> None:
+    """A whole direction, so many channels from those of ``start`` on."""
+    tile = 0
+    for segment in range(0, sizes.length, sizes.seg_len):
+        for state in range(STATE, STATE + channels * sizes.state_size, LANES):
+            store(scratch, state, zero())
+        segment_end = segment + sizes.seg_len
+        for t in range(segment, segment_end, TILE):
+            stop = min(t + TILE, segment_end)
+            block = Block(start.item, start.direction, start.channel, start.begin + t, stop - t, tile)
+            forward_tile(inputs, sizes, block, channels, states, ranks, scratch, y, saved)
+            tile += 1
+
+
 @kernel
 def scan_forward(
     inputs: Any, sizes: Any, states: Any, ranks: Any, y: int, saved: int, memory: int, task_begin: int, task_end: int
 ) -> None:
-    """Scan all directions of some tasks.
+    """Scan some tasks; those that are parts of the same output, side by side, are scanned as one.
 
     Args:
         inputs: ``Inputs``.
@@ -201,21 +219,18 @@ def scan_forward(
         y: (B, G, L, D), written. Address, as the next two.
         saved: (B, K, tiles, D / 16, N, 16) states before each tile, written; or 0.
         memory: Tasks times ``forward_scratch(sizes)`` floats of scratch memory.
-        task_begin: First task.
+        task_begin: First task, of B times G times ``num_groups``.
         task_end: One after the last.
     """
-    length, channels = sizes.length, sizes.width // sizes.num_groups
-    for task in range(task_begin, task_end):
+    task = task_begin
+    while task < task_end:
+        row = task // sizes.num_groups
+        stop = min(task_end, (row + 1) * sizes.num_groups)
+        first = (task % sizes.num_groups) * (sizes.width // sizes.num_groups)
+        channels = (stop - task) * (sizes.width // sizes.num_groups)
         scratch = memory + 4 * task * forward_scratch(sizes)
-        item, c0 = task // sizes.num_groups, (task % sizes.num_groups) * channels
         for k in range(sizes.num_directions):
-            tile, row = 0, k * length
-            for segment in range(0, length, sizes.seg_len):
-                for state in range(STATE, STATE + channels * sizes.state_size, LANES):
-                    store(scratch, state, zero())
-                segment_end = segment + sizes.seg_len
-                for t in range(segment, segment_end, TILE):
-                    stop = min(t + TILE, segment_end)
-                    block = Block(item, k, c0, row + t, stop - t, tile)
-                    forward_tile(inputs, sizes, block, states, ranks, scratch, y, saved)
-                    tile += 1
+            if load_int(inputs.group, k) == row % sizes.num_outputs:
+                block = Block(row // sizes.num_outputs, k, first, k * sizes.length, 0, 0)
+                _scan_row(inputs, sizes, block, channels, states, ranks, scratch, y, saved)
+        task = stop

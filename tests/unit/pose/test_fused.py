@@ -48,6 +48,7 @@ def kernel_calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         run_tasks(kernel, num_tasks, *arguments)
 
     monkeypatch.setattr("posecli.pose.fused_cpu.run_tasks", counted)
+    monkeypatch.setattr("posecli.pose.fused_cpu._WORTH_WAKING", 0)
     return calls
 
 
@@ -94,7 +95,7 @@ def test_nan_stays_in_its_token(kernel_calls: list[str]) -> None:
 
 
 @pytest.mark.parametrize("name", ["layer_norm", "norm_gate", "depthwise_silu"])
-def test_number_of_threads_changes_no_bit(name: str) -> None:
+def test_number_of_threads_changes_no_bit(name: str, kernel_calls: list[str]) -> None:
     step, x = steps(32)[name], normal(2, 3, 17, 13, 32)
     with torch.no_grad():
         alone = step(x)
@@ -121,3 +122,13 @@ def test_double_precision_and_odd_widths_take_the_plain_path(kernel_calls: list[
         fused.layer_norm(normal(4, 20), nn.LayerNorm(20))
         fused.layer_norm(normal(4, 16).double(), nn.LayerNorm(16).double())
     assert not kernel_calls
+
+
+def test_a_small_norm_wakes_no_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*arguments: object) -> None:
+        raise AssertionError("a thread was woken")
+
+    monkeypatch.setattr("posecli.pose.fused_cpu.run_tasks", refuse)
+    norm, x = random_norm(16, 0), normal(300, 16)
+    with torch.no_grad():
+        assert torch.allclose(fused.layer_norm(x, norm), norm(x), atol=1e-5)
