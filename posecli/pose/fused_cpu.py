@@ -37,7 +37,7 @@ from posecli.ssm.simd import (
 from posecli.ssm.threads import run_tasks
 
 _TASK_TOKENS = 256
-# A norm of fewer floats is done sooner than another thread can be woken (measured: 0.1 ms of work, 0.15 ms to wake on a virtual machine).
+# A norm of fewer floats is done sooner than another thread wakes (measured: 0.1 ms of work, 0.15 ms to wake on a virtual machine).
 _WORTH_WAKING = 1_500_000
 # Scratch memory of a task: partial sums of 16 tokens, then minus their means and the inverse deviations, for two tensors.
 _SUMS, _MAIN, _GATE = 0, LANES * LANES, LANES * LANES + 2 * LANES
