@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import mmap
 import struct
 import zipfile
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
@@ -137,17 +139,20 @@ def _open_shard(path: Path) -> _Shard:
     try:
         with zipfile.ZipFile(path) as archive:
             members = {info.filename: info.header_offset for info in archive.infolist()}
-        return _Shard(*(_map_member(path, members[f"{name}.npy"]) for name in _ARRAYS))
+        with path.open("rb") as stream:
+            data = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)  # one open file a shard
+            return _Shard(*(_member(stream, data, members[f"{name}.npy"]) for name in _ARRAYS))
     except (OSError, ValueError, KeyError, zipfile.BadZipFile, struct.error) as error:
         raise FormatError(f"{path}: damaged: {error}", hint="delete it and render again") from error
 
 
-def _map_member(path: Path, offset: int) -> np.ndarray:
+def _member(stream: BinaryIO, data: mmap.mmap, offset: int) -> np.ndarray:
     """A member of an uncompressed ``.npz`` as an array on the file."""
-    with path.open("rb") as stream:
-        stream.seek(offset)
-        name_length, extra_length = _LOCAL_HEADER.unpack(stream.read(_LOCAL_HEADER.size))
-        stream.seek(name_length + extra_length, 1)
-        np.lib.format.read_magic(stream)
-        shape, is_fortran, dtype = np.lib.format.read_array_header_1_0(stream)
-        return np.memmap(path, dtype, "r", stream.tell(), shape, "F" if is_fortran else "C")
+    stream.seek(offset)
+    name_length, extra_length = _LOCAL_HEADER.unpack(stream.read(_LOCAL_HEADER.size))
+    stream.seek(name_length + extra_length, 1)
+    np.lib.format.read_magic(stream)
+    shape, is_fortran, dtype = np.lib.format.read_array_header_1_0(stream)
+    count = int(np.prod(shape))
+    array = np.frombuffer(data, dtype, count, stream.tell())
+    return array.reshape(shape, order="F" if is_fortran else "C")
