@@ -71,11 +71,12 @@ class Trainer:
         self.stage_index, self.step = 0, 0
         self._last_step_s = time.perf_counter()
         self._fingerprint = recipe_fingerprint(recipe)
+        self._initial = _initial_tensors(recipe)
         folder.mkdir(parents=True, exist_ok=True)
         if self.checkpoint_path.exists():
             self._resume()
         else:
-            self._start_stage(previous=_initial_tensors(recipe))
+            self._start_stage(previous=None)
 
     @property
     def checkpoint_path(self) -> Path:
@@ -116,8 +117,10 @@ class Trainer:
         torch.manual_seed(self.recipe.seed)
         self.model = build_model(self.config, self.stage)
         place(self.model, self.device)
-        if previous is not None:
-            carry_over(previous, self.model)
+        # a stage may train parts that the one before did not have: those start from the recipe's initial weights
+        for tensors in (self._initial, previous):
+            if tensors is not None:
+                carry_over(tensors, self.model)
         self.model.train()
         self.averaged = {k: v.detach().clone() for k, v in self.model.state_dict().items()}
         self.optimiser = torch.optim.AdamW(_parameter_groups(self.model, self.stage), lr=self.stage.learning_rate)
