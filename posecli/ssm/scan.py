@@ -250,8 +250,10 @@ _checked_orders: dict[int, tuple[weakref.ref[Tensor], int]] = {}
 
 def _check_order(order: Tensor) -> None:
     """Refuse what is no permutation: the kernels do not check an index. A tensor seen before and unchanged is trusted."""
+    # a tensor made in inference mode counts no versions: it is looked at each time
+    version = None if order.is_inference() else order._version
     known = _checked_orders.get(id(order))
-    if known is not None and known[0]() is order and known[1] == order._version:
+    if known is not None and version is not None and known[0]() is order and known[1] == version:
         return
     if order.dtype != torch.int32:
         raise ShapeError(f"order is {order.dtype}, expected torch.int32")
@@ -259,7 +261,8 @@ def _check_order(order: Tensor) -> None:
     if not torch.equal(order.sort(dim=1).values, steps.expand_as(order)):
         raise ShapeError("a row of order is not a permutation of the tokens")
     key = id(order)
-    _checked_orders[key] = (weakref.ref(order, lambda _: _checked_orders.pop(key, None)), order._version)
+    if version is not None:
+        _checked_orders[key] = (weakref.ref(order, lambda _: _checked_orders.pop(key, None)), version)
 
 
 def _probe_torch() -> str:

@@ -45,6 +45,16 @@ def test_orders_must_be_permutations(scan_arguments: Build) -> None:
         multi_scan(*scan_arguments(24), torch.from_numpy(ORDER.copy()).long())
 
 
+def test_an_order_made_in_inference_mode_is_taken_and_still_looked_at(scan_arguments: Build) -> None:
+    arguments = scan_arguments(8)
+    with torch.inference_mode():
+        order = torch.from_numpy(global_orders(2, 2, 2).copy()).clone()
+        ssm.multi_scan(*arguments, order)
+        order[0, 0] = order[0, 1]
+        with pytest.raises(ShapeError, match="permutation"):
+            ssm.multi_scan(*arguments, order)
+
+
 @pytest.mark.parametrize("groups", [(0, 1), (0, 0, 0, 0, 0, 2), (-1, 0, 0, 0, 0, 0)])
 def test_groups_must_name_every_output(scan_arguments: Build, groups: tuple[int, ...]) -> None:
     with pytest.raises(ShapeError, match="groups"):
