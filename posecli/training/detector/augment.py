@@ -1,4 +1,4 @@
-"""Training pictures: one picture or a mosaic of four, moved, scaled, stretched, mirrored, recoloured.
+"""Training pictures: one picture or a mosaic of four, moved, scaled, stretched, turned, mirrored, recoloured.
 
 Legend: S side of the square training picture, px; N boxes.
 """
@@ -64,6 +64,8 @@ def make_example(
     windows = _windows(len(pictures), side_px, rng)
     is_mosaic = len(pictures) > 1
     placed = [_place(p, canvas, window, is_mosaic, config, rng) for p, window in zip(pictures, windows, strict=True)]
+    for part in placed:
+        _erase(canvas, part.boxes, config, rng)
     return Example(
         _recolour(canvas, config, rng),
         np.concatenate([p.boxes for p in placed]),
@@ -111,32 +113,43 @@ def _place(
     is_ignored = picture.is_ignored[keep] | (visible < config.min_visible) | (longer < config.min_side_px)
     unlabelled = np.zeros((0, 4), np.float32)
     if not picture.has_all_people:
-        unlabelled = _cut(_transform(matrix, extent), size)[0] + corner
+        unlabelled = _cut(_transform(matrix, extent, is_full=True), size)[0] + corner
     return _Placed(boxes, np.full(len(boxes), picture.box_weight, np.float32), is_ignored, unlabelled)
 
 
 def _matrix(
     picture: Picture, size: NDArray[np.float64], is_mosaic: bool, config: BoxAugmentConfig, rng: np.random.Generator
 ) -> NDArray[np.float64]:
-    """(2, 3) picture px -> window px: scale, stretch, place, mirror."""
+    """(2, 3) picture px -> window px: scale, stretch, turn, place, mirror."""
     height, width = picture.images[0].shape[:2]
     wh = np.array([width, height], np.float64)
     stretch = np.exp(rng.uniform(-0.5, 0.5) * np.log(config.max_aspect))
-    stretched = wh * [stretch, 1.0 / stretch]
-    scale = (size / stretched).max() if is_mosaic else (size / stretched).min()
+    linear = _turn(config, rng) @ np.diag([stretch, 1.0 / stretch])
+    reach = np.abs(linear) @ wh  # sides of the turned picture's box
+    scale = (size / reach).max() if is_mosaic else (size / reach).min()
     scale *= np.exp(rng.uniform(*np.log(config.mosaic_scale if is_mosaic else config.scale)))
-    scale_xy = scale * np.array([stretch, 1.0 / stretch])
-    free = size - wh * scale_xy  # negative where the picture is larger than its window
-    corner = free * rng.uniform(0.0, 1.0, 2) - 0.5 + 0.5 * scale_xy
+    linear, reach = linear * scale, reach * scale
+    free = size - reach  # negative where the picture is larger than its window
+    centre = free * rng.uniform(0.0, 1.0, 2) + reach / 2 - 0.5
     if rng.random() < config.flip:
-        scale_xy[0], corner[0] = -scale_xy[0], corner[0] + scale_xy[0] * (width - 1)
-    return np.column_stack([np.diag(scale_xy), corner])
+        linear = linear @ np.diag([-1.0, 1.0])
+    return np.column_stack([linear, centre - linear @ ((wh - 1) / 2)])
 
 
-def _transform(matrix: NDArray[np.float64], boxes: FloatArray) -> FloatArray:
-    """(N, 4) boxes through an affine without rotation."""
-    points = affine_apply(matrix, boxes.reshape(-1, 2, 2))
-    return np.concatenate([points.min(axis=1), points.max(axis=1)], axis=1)
+def _turn(config: BoxAugmentConfig, rng: np.random.Generator) -> NDArray[np.float64]:
+    """(2, 2) rotation."""
+    angle = rng.uniform(-1.0, 1.0) * config.rotation_deg if rng.random() < config.rotation else 0.0
+    angle += rng.choice([-90.0, 90.0]) if rng.random() < config.quarter_turn else 0.0
+    cosine, sine = np.cos(np.radians(angle)), np.sin(np.radians(angle))
+    return np.array([[cosine, -sine], [sine, cosine]])
+
+
+def _transform(matrix: NDArray[np.float64], boxes: FloatArray, *, is_full: bool = False) -> FloatArray:
+    """(N, 4) boxes through an affine; unless boxes are full, that around the ellipse inside: people do not fill the corners."""
+    centres = affine_apply(matrix, (boxes[:, :2] + boxes[:, 2:]) / 2)
+    half, linear = (boxes[:, 2:] - boxes[:, :2]) / 2, matrix[:, :2]
+    half = half @ np.abs(linear).T if is_full else np.sqrt(half**2 @ (linear**2).T)
+    return np.concatenate([centres - half, centres + half], axis=1).astype(np.float32)
 
 
 def _cut(boxes: FloatArray, size: NDArray[np.float64]) -> tuple[FloatArray, FloatArray]:
@@ -153,4 +166,19 @@ def _recolour(image: ImageArray, config: BoxAugmentConfig, rng: np.random.Genera
         image = np.asarray(cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB), np.uint8)
     if rng.random() < config.blur:
         image = np.asarray(cv2.filter2D(image, -1, blur_kernel(image.shape[0] // 2, rng)), np.uint8)
+    if rng.random() < config.jpeg:
+        _, data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(15, 70))])
+        image = np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR), np.uint8)  # the order of the colours cancels out
     return image
+
+
+def _erase(image: ImageArray, boxes: FloatArray, config: BoxAugmentConfig, rng: np.random.Generator) -> None:
+    """Cover parts of people, in place, as passers-by and furniture do; their boxes stay."""
+    for box in boxes:
+        if rng.random() >= config.erase:
+            continue
+        sides = box[2:] - box[:2]
+        low = box[:2] + sides * rng.uniform(0.0, 0.6, 2)
+        high = low + sides * rng.uniform(0.2, 0.4, 2)
+        x0, y0, x1, y1 = np.rint(np.concatenate([low, high])).astype(int).clip(0)
+        image[y0:y1, x0:x1] = rng.integers(0, 256, 3)

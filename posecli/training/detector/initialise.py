@@ -1,4 +1,4 @@
-"""PersonNet's encoder from a pose network's."""
+"""PersonNet's first weights: a pose network's encoder, or an earlier PersonNet as a whole."""
 
 from __future__ import annotations
 
@@ -9,27 +9,31 @@ import torch
 from torch import Tensor
 
 from posecli.errors import ConfigError
-from posecli.people.personnet import PersonNet
+from posecli.people.personnet import PersonNet, PersonNetConfig
 from posecli.weights import load_weights
 
+_LAST_OF_CENTRE = ("centre.1.weight", "centre.1.bias")
 
-def initialise_encoder(model: PersonNet, path: Path) -> int:
-    """Copy the encoder's weights.
+
+def initialise(model: PersonNet, path: Path) -> int:
+    """Copy weights.
 
     Args:
         model: Changed in place.
-        path: Pose weights (safetensors) or a checkpoint of the pose training, of which the averaged weights are taken.
+        path: Detector weights (safetensors), of which all are taken; or pose weights or a checkpoint of the pose training (of which
+            the averaged weights are taken), for the encoder.
 
     Returns:
         How many tensors were copied.
 
     Raises:
-        ConfigError: The file holds no encoder of this size.
+        ConfigError: The file holds no network of this size.
         WeightsError: A safetensors file is missing or corrupt.
     """
     given = _read(path)
     own = model.state_dict()
-    wanted = [name for name in own if name.startswith("encoder.") and ".context." not in name]
+    is_whole = any(name.startswith("centre.") for name in given)
+    wanted = [name for name in own if is_whole or (name.startswith("encoder.") and ".context." not in name)]
     absent = [name for name in wanted if name not in given or given[name].shape != own[name].shape]
     if absent:
         raise ConfigError(f"{path}: its encoder does not fit: {absent[0]} is absent or of another shape")
@@ -40,10 +44,19 @@ def initialise_encoder(model: PersonNet, path: Path) -> int:
 def _read(path: Path) -> dict[str, Tensor]:
     """Tensors by their names in PersonNet."""
     if path.suffix == ".safetensors":
-        tensors = load_weights(path).tensors
+        loaded = load_weights(path)
+        if loaded.kind == "detector":
+            return _calibrated(loaded.tensors, PersonNetConfig.from_json(loaded.config))
+        tensors = loaded.tensors
     else:
         try:
             tensors = torch.load(path, map_location="cpu", weights_only=True)["averaged"]
         except (OSError, KeyError, TypeError, RuntimeError, pickle.UnpicklingError) as error:
             raise ConfigError(f"{path}: not a checkpoint of the pose training: {error}") from error
     return {name.removeprefix("network."): value for name, value in tensors.items()}
+
+
+def _calibrated(tensors: dict[str, Tensor], config: PersonNetConfig) -> dict[str, Tensor]:
+    """The calibration becomes part of the last convolution: training starts from scores that mean something."""
+    weight, bias = (tensors[name].float() * config.score_scale for name in _LAST_OF_CENTRE)
+    return {**tensors, _LAST_OF_CENTRE[0]: weight, _LAST_OF_CENTRE[1]: bias + config.score_shift}

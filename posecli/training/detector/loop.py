@@ -23,8 +23,8 @@ from posecli.people.personnet import PersonNet
 from posecli.training.checkpoint import FILE_NAME, read_checkpoint, recipe_fingerprint, write_checkpoint
 from posecli.training.detector.augment import Example, make_example
 from posecli.training.detector.data import Picture, load_pictures
-from posecli.training.detector.initialise import initialise_encoder
-from posecli.training.detector.loss import Targets, box_loss, centre_loss, make_targets
+from posecli.training.detector.initialise import initialise
+from posecli.training.detector.loss import Targets, assign, box_loss, make_targets, score_loss
 from posecli.training.detector.recipe import DetectorRecipe, ScheduleConfig, read_detector_recipe
 from posecli.training.schedule import follow, learning_rate
 from posecli.weights import save_weights
@@ -52,7 +52,7 @@ class DetectorTrainer:
         recipe: What to train.
         sets: The pictures of each of the recipe's sets, in its order.
         folder: The checkpoint goes here; an existing one of the same recipe is continued.
-        init: Pose weights to take the encoder from, if the recipe says so.
+        init: Detector weights to start from, or pose weights to take the encoder from, if the recipe says so.
         checkpoint_every: Steps between checkpoints.
 
     Raises:
@@ -81,7 +81,7 @@ class DetectorTrainer:
         folder.mkdir(parents=True, exist_ok=True)
         is_resumed = self.checkpoint_path.exists()
         if init is not None and not is_resumed:
-            initialise_encoder(self.model, init)
+            initialise(self.model, init)
         place(self.model, torch.device("cpu"))
         self.model.train()
         self.averaged = {k: v.detach().clone() for k, v in self.model.state_dict().items()}
@@ -124,7 +124,8 @@ class DetectorTrainer:
         ready = time.perf_counter()
         with torch.autocast("cpu", torch.bfloat16, enabled=schedule.precision == "bf16"):
             logits, boxes = self.model(images)
-        centre, box = centre_loss(logits, targets), box_loss(boxes, targets)
+        assignment = assign(logits, boxes, targets)
+        centre, box = score_loss(logits, targets, assignment), box_loss(boxes, targets, assignment)
         loss = centre + self.recipe.box_loss_weight * box
         if not math.isfinite(float(loss.detach())):
             raise PoseCliError(
@@ -190,7 +191,7 @@ def train_detector(
         recipe_path: TOML.
         data_root: The folder that the recipe's paths are relative to.
         run_folder: Checkpoint and weights go here; an interrupted run continues.
-        init: Pose weights (safetensors) or a checkpoint of the pose training, for the encoder.
+        init: Detector weights (safetensors) to start from; or pose weights or a checkpoint of their training, for the encoder.
         report: Called after every step.
         progress: Called with (done, total) while images are read.
 

@@ -1,9 +1,10 @@
 """Targets and losses of PersonNet.
 
-A person's centre is an elliptical Gaussian in proportion to the box, and all cells in its middle learn the box, weighted by the same
-Gaussian (TTFNet, Liu et al. 2020): far more box supervision a picture than one cell a person, hence fewer steps.
+Which cells speak for a person is not fixed but decided anew at every step: of the cells in the middle of a box those whose score and
+box fit the person best (task-aligned assignment: TOOD, Feng et al. 2021), and the score they learn is how well their box fits. So a
+person half behind somebody else is found by what is seen of them, and a good score means a good box.
 
-Legend: B pictures, h and w cells, N people of one picture.
+Legend: B pictures, h and w cells, M people of the whole batch, P pairs of a person and a cell that might speak for them.
 """
 
 from __future__ import annotations
@@ -17,10 +18,13 @@ from torch import Tensor
 from torch.nn import functional
 
 from posecli.people.personnet import STRIDE
-from posecli.records import FloatArray
+from posecli.records import FloatArray, IntArray
 from posecli.training.detector.augment import Example
 
-_REACH = 0.27  # half the middle part of a box, in parts of its sides
+_REACH = 0.36  # half the middle part of a box, in parts of its sides
+_TOP = 9  # so many cells at most speak for a person
+_SCORE_POWER, _IOU_POWER = 0.5, 6.0  # what "fits best" means
+_LEAST_TARGET = 0.1  # for a person's best cell, lest people whom no box fits yet are taught to be background
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,49 +32,71 @@ class Targets:
     """What PersonNet should say.
 
     Attributes:
-        centre: (B, h, w), 1 at the cell of each centre, falling off around it.
-        centre_weight: (B, h, w), 0 where nothing is known.
-        boxes: (B, 4, h, w) xyxy px.
-        box_weight: (B, h, w), sums to the box's weight over each person's cells.
+        weight: (B, h, w), 0 where nothing is known.
+        people: (M, 4) xyxy px.
+        box_weights: (M,) weights of the box loss.
+        pair_people: (P,) which person, in increasing order.
+        pair_cells: (P,) which cell of the flattened (B, h, w).
     """
 
-    centre: Tensor
-    centre_weight: Tensor
-    boxes: Tensor
-    box_weight: Tensor
+    weight: Tensor
+    people: Tensor
+    box_weights: Tensor
+    pair_people: Tensor
+    pair_cells: Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Assignment:
+    """Who speaks for whom, Q cells.
+
+    Attributes:
+        cells: (Q,) of the flattened (B, h, w), each once.
+        people: (Q,).
+        scores: (Q,) that the cells should have, 0..1.
+    """
+
+    cells: Tensor
+    people: Tensor
+    scores: Tensor
 
 
 def make_targets(examples: Sequence[Example]) -> Targets:
     """The targets of a batch of equally large pictures."""
-    made = [_targets(example) for example in examples]
-    centre, weight, boxes, box_weight = (torch.from_numpy(np.stack(part)) for part in zip(*made, strict=True))
-    return Targets(centre, weight, boxes, box_weight)
+    weights, pair_people, pair_cells, num_people = [], [], [], 0
+    kept = [example.boxes[~example.is_ignored] for example in examples]
+    for row, (example, boxes) in enumerate(zip(examples, kept, strict=True)):
+        height, width = (side // STRIDE for side in example.image.shape[:2])
+        cells = [_middle(box, height, width) for box in boxes]
+        weights.append(_weight(example, boxes, cells))
+        pair_people += [np.full(len(own), num_people + i) for i, own in enumerate(cells)]
+        pair_cells += [own + row * height * width for own in cells]
+        num_people += len(boxes)
+    none = np.zeros(0, np.int64)
+    box_weights = [example.box_weights[~example.is_ignored] for example in examples]
+    return Targets(
+        torch.from_numpy(np.stack(weights)),
+        torch.from_numpy(np.concatenate(kept).astype(np.float32)),
+        torch.from_numpy(np.concatenate(box_weights).astype(np.float32)),
+        torch.from_numpy(np.concatenate([none, *pair_people])),
+        torch.from_numpy(np.concatenate([none, *pair_cells])),
+    )
 
 
-def _targets(example: Example) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
+def _weight(example: Example, people: FloatArray, cells: list[IntArray]) -> FloatArray:
+    """(h, w): nothing is learnt outside the boxes of pictures that are labelled in part, nor in ignored boxes, except about people."""
     height, width = (side // STRIDE for side in example.image.shape[:2])
-    centre, weight = np.zeros((height, width), np.float32), np.ones((height, width), np.float32)
-    boxes, box_weight = np.zeros((4, height, width), np.float32), np.zeros((height, width), np.float32)
+    weight = np.ones((height, width), np.float32)
     for region in example.unlabelled:
         weight[_cells(region)] = 0.0
-    sides = example.boxes[:, 2:] - example.boxes[:, :2]
-    # Large people first: where two meet, the cell belongs to the smaller one.
-    order = np.argsort(-sides.prod(axis=1))
-    people = [i for i in order if not example.is_ignored[i]]
     if len(example.unlabelled):
-        for i in people:
-            weight[_cells(example.boxes[i])] = 1.0
-    for i in order:
-        if example.is_ignored[i]:
-            weight[_cells(example.boxes[i])] = 0.0
-    for i in people:
-        rows, columns, gaussian = _gaussian(example.boxes[i], height, width)
-        centre[rows, columns] = np.maximum(centre[rows, columns], gaussian)
-        weight[rows, columns] = 1.0
-        boxes[:, rows, columns] = example.boxes[i][:, None, None]
-        share = example.box_weights[i] * np.log1p(sides[i].prod() / STRIDE**2)
-        box_weight[rows, columns] = share * gaussian / gaussian.sum()
-    return centre, weight, boxes, box_weight
+        for box in people:
+            weight[_cells(box)] = 1.0
+    for box in example.boxes[example.is_ignored]:
+        weight[_cells(box)] = 0.0
+    for own in cells:
+        weight.reshape(-1)[own] = 1.0
+    return weight
 
 
 def _cells(box: FloatArray) -> tuple[slice, slice]:
@@ -80,34 +106,74 @@ def _cells(box: FloatArray) -> tuple[slice, slice]:
     return slice(low[1], max(high[1], low[1])), slice(low[0], max(high[0], low[0]))
 
 
-def _gaussian(box: FloatArray, height: int, width: int) -> tuple[slice, slice, FloatArray]:
-    """Cells of the middle of a box, and a Gaussian over them with peak 1 at the cell of the centre."""
+def _middle(box: FloatArray, height: int, width: int) -> IntArray:
+    """Cells of the middle of a box, flattened; at least the one nearest to its centre."""
     centre = ((box[:2] + box[2:]) / 2 + 0.5) / STRIDE - 0.5
     cell = np.clip(np.rint(centre).astype(int), 0, [width - 1, height - 1])
-    reach = np.floor((box[2:] - box[:2]) / STRIDE * _REACH).astype(int)
-    sigma = (2 * reach + 1) / 6
-    low, high = np.maximum(cell - reach, 0), np.minimum(cell + reach, [width - 1, height - 1]) + 1
-    x, y = (np.exp(-0.5 * ((np.arange(low[k], high[k]) - cell[k]) / sigma[k]) ** 2) for k in range(2))
-    return slice(low[1], high[1]), slice(low[0], high[0]), (y[:, None] * x[None]).astype(np.float32)
+    reach = (box[2:] - box[:2]) / STRIDE * _REACH
+    low = np.clip(np.ceil(centre - reach).astype(int), 0, cell)
+    high = np.clip(np.floor(centre + reach).astype(int), cell, [width - 1, height - 1])
+    rows, columns = np.arange(low[1], high[1] + 1), np.arange(low[0], high[0] + 1)
+    return np.asarray((rows[:, None] * width + columns).reshape(-1), np.int64)
 
 
-def centre_loss(logits: Tensor, targets: Targets) -> Tensor:
-    """Focal loss with less penalty around centres (CornerNet), a person's share."""
-    positive = (targets.centre >= 1.0).float() * targets.centre_weight
-    probability = logits.sigmoid()
-    hit = -functional.logsigmoid(logits) * (1 - probability) ** 2 * positive
-    miss = -functional.logsigmoid(-logits) * probability**2 * (1 - targets.centre) ** 4 * targets.centre_weight
-    return (hit.sum() + (miss * (1 - positive)).sum()) / positive.sum().clamp_min(1.0)
+@torch.no_grad()
+def assign(logits: Tensor, boxes: Tensor, targets: Targets) -> Assignment:
+    """Choose the cells that speak for people.
+
+    Args:
+        logits: (B, h, w), of the scores.
+        boxes: (B, 4, h, w) xyxy px, as the network says them.
+        targets: The people, and which cells are asked.
+    """
+    people, cells = targets.pair_people, targets.pair_cells
+    iou = overlap(boxes.movedim(1, -1).reshape(-1, 4)[cells], targets.people[people])
+    fit = logits.reshape(-1)[cells].sigmoid() ** _SCORE_POWER * iou**_IOU_POWER + 1e-12 * (1.0 + iou)
+    order = torch.argsort(fit, descending=True, stable=True)
+    order = order[torch.argsort(people[order], stable=True)]  # by person, best first
+    first = torch.searchsorted(people, torch.arange(len(targets.people)))
+    is_top = torch.arange(len(order)) - first[people[order]] < _TOP
+    chosen = order[is_top]
+    # A cell that two people claim goes to the one whom its box fits better.
+    chosen = chosen[torch.argsort(iou[chosen], descending=True, stable=True)]
+    chosen = chosen[torch.argsort(cells[chosen], stable=True)]
+    is_first = torch.ones(len(chosen), dtype=torch.bool)
+    is_first[1:] = cells[chosen][1:] != cells[chosen][:-1]
+    chosen = chosen[is_first]
+    best_fit, best_iou = (_most(values[chosen], people[chosen], len(targets.people)) for values in (fit, iou))
+    owner = people[chosen]
+    scores = fit[chosen] / best_fit[owner] * best_iou[owner].clamp_min(_LEAST_TARGET)
+    return Assignment(cells[chosen], owner, scores)
 
 
-def box_loss(boxes: Tensor, targets: Targets) -> Tensor:
-    """Weighted mean of 1 - GIoU over the cells that know a box."""
-    where = targets.box_weight > 0
-    if not bool(where.any()):
+def _most(values: Tensor, groups: Tensor, count: int) -> Tensor:
+    """The largest value of each of so many groups, tiny for a group without any."""
+    return torch.full((count,), 1e-12).scatter_reduce(0, groups, values, "amax")
+
+
+def score_loss(logits: Tensor, targets: Targets, assignment: Assignment) -> Tensor:
+    """Cross-entropy, easy background counting less (varifocal loss, Zhang et al. 2021), a person's share."""
+    wanted = torch.zeros(logits.numel()).index_put((assignment.cells,), assignment.scores).view_as(logits)
+    entropy = functional.binary_cross_entropy_with_logits(logits, wanted, reduction="none")
+    probability = logits.detach().sigmoid()
+    importance = torch.where(wanted > 0, wanted, 0.75 * probability**1.5)
+    return (entropy * importance * targets.weight).sum() / assignment.scores.sum().clamp_min(1.0)
+
+
+def box_loss(boxes: Tensor, targets: Targets, assignment: Assignment) -> Tensor:
+    """Mean of 1 - GIoU over the cells that speak for somebody, weighted by the scores they should have."""
+    weight = assignment.scores * targets.box_weights[assignment.people]
+    if not len(weight):
         return boxes.sum() * 0.0
-    weight = targets.box_weight[where]
-    loss = 1.0 - generalised_iou(boxes.movedim(1, -1)[where], targets.boxes.movedim(1, -1)[where])
-    return (loss * weight).sum() / weight.sum()
+    told = boxes.movedim(1, -1).reshape(-1, 4)[assignment.cells]
+    loss = 1.0 - generalised_iou(told, targets.people[assignment.people])
+    return (loss * weight).sum() / weight.sum().clamp_min(1e-6)
+
+
+def overlap(a: Tensor, b: Tensor) -> Tensor:
+    """(N, 4) and (N, 4) xyxy -> (N,): IoU."""
+    shared = _area(torch.maximum(a[:, :2], b[:, :2]), torch.minimum(a[:, 2:], b[:, 2:]))
+    return shared / (_area(a[:, :2], a[:, 2:]) + _area(b[:, :2], b[:, 2:]) - shared).clamp_min(1e-6)
 
 
 def generalised_iou(a: Tensor, b: Tensor) -> Tensor:

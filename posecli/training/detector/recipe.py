@@ -47,9 +47,14 @@ class BoxAugmentConfig:
         max_aspect: Stretch of one axis against the other, at most; drawn log-uniformly.
         min_visible: Part of a box that must be left after cropping; below it the box is ignored.
         min_side_px: People whose longer side is smaller are ignored.
+        rotation_deg: Largest rotation.
+        rotation: Probability of a rotation up to ``rotation_deg``.
+        quarter_turn: Probability of a further turn by 90 degrees, either way.
         colour: Strength of gain, bias, gamma and channel changes.
         blur: Probability of Gaussian or motion blur.
         greyscale: Probability of a picture without colour.
+        jpeg: Probability of the traces of strong JPEG compression.
+        erase: Probability, for each person, of a part covered by a patch of one colour.
     """
 
     mosaic: float = 0.5
@@ -59,9 +64,14 @@ class BoxAugmentConfig:
     max_aspect: float = 2.0
     min_visible: float = 0.35
     min_side_px: float = 12.0
+    rotation_deg: float = 15.0
+    rotation: float = 0.0
+    quarter_turn: float = 0.0
     colour: float = 0.25
     blur: float = 0.15
     greyscale: float = 0.08
+    jpeg: float = 0.0
+    erase: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -106,7 +116,8 @@ class DetectorRecipe:
         schedule: Length and rates.
         data: The sets.
         network: Sizes of the network.
-        initialise_encoder_from: Where the encoder's first weights come from, in words; the file itself is given on the command line.
+        initialise_encoder_from: Where the first weights (of the encoder, or of all) come from, in words; the file itself is given
+            on the command line.
         seed: Decides initialisation, sampling and augmentation.
         ema_decay: Decay of the averaged weights, which are the ones released.
         box_loss_weight: Weight of the box loss against the centre loss.

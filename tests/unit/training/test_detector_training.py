@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import cv2
@@ -15,14 +15,14 @@ from posecli.encoder import EncoderConfig
 from posecli.errors import ConfigError
 from posecli.formats.ground_truth import read_ground_truth
 from posecli.people.detector import create_detector
-from posecli.people.personnet import STRIDE, PersonNet, PersonNetConfig, find_people
+from posecli.people.personnet import STRIDE, PersonNet, PersonNetConfig, boxes_from_sides, calibrate
 from posecli.records import Detections, Frame
 from posecli.training.detector.augment import Example, make_example
 from posecli.training.detector.calibration import fit_calibration
 from posecli.training.detector.data import Picture, is_group, load_pictures
-from posecli.training.detector.initialise import initialise_encoder
+from posecli.training.detector.initialise import initialise
 from posecli.training.detector.loop import DetectorStep, DetectorTrainer, train_detector
-from posecli.training.detector.loss import box_loss, centre_loss, generalised_iou, make_targets
+from posecli.training.detector.loss import assign, box_loss, generalised_iou, make_targets, overlap, score_loss
 from posecli.training.detector.recipe import (
     BoxAugmentConfig,
     BoxDataConfig,
@@ -60,48 +60,115 @@ def bright_picture(rng: np.random.Generator) -> Picture:
     return Picture((image, half), box, np.zeros(1, np.bool_), True, 1.0)
 
 
-def test_targets_decode_to_the_boxes_they_were_made_of() -> None:
-    boxes = [[10.0, 5.0, 40.0, 80.0], [60.5, 30.0, 120.0, 60.0], [90.0, 70.0, 100.0, 92.0]]
-    targets = make_targets([example(boxes)])
-    logits = torch.logit(targets.centre.clamp(1e-4, 1 - 1e-4))
-    [(found, _)] = find_people(logits, targets.boxes, min_score=0.99, max_people=10)
-    assert sorted(found.tolist()) == boxes
-    assert centre_loss(torch.where(targets.centre >= 1.0, 20.0, -20.0), targets) < 1e-3
-    assert box_loss(targets.boxes, targets) < 1e-5
+def told(boxes: list[list[float]], shape: tuple[int, int] = (12, 16)) -> torch.Tensor:
+    """(1, 4, h, w): every cell believes in the box whose centre is nearest to it."""
+    y, x = np.mgrid[: shape[0], : shape[1]] * STRIDE + (STRIDE - 1) / 2
+    given = np.array(boxes, np.float32)
+    centre = (given[:, :2] + given[:, 2:]) / 2
+    nearest = ((x[..., None] - centre[:, 0]) ** 2 + (y[..., None] - centre[:, 1]) ** 2).argmin(axis=-1)
+    return torch.from_numpy(given[nearest]).permute(2, 0, 1)[None]
+
+
+def test_cells_whose_boxes_fit_speak_for_people() -> None:
+    people = [[10.0, 5.0, 40.0, 80.0], [60.5, 30.0, 120.0, 60.0], [90.0, 70.0, 97.0, 77.0]]
+    targets = make_targets([example(people)])
+    logits, boxes = torch.zeros(1, 12, 16), told(people)
+    boxes[0, 3, 4, 2] = 50.0  # this one cell's box is too short
+    chosen = assign(logits, boxes, targets)
+    assert set(chosen.people.tolist()) == {0, 1, 2}  # the smallest holds no cell's centre, but somebody speaks for it
+    assert len(set(chosen.cells.tolist())) == len(chosen.cells)
+    assert torch.bincount(chosen.people).max() <= 9
+    wrong = chosen.scores[chosen.cells == 4 * 16 + 2]
+    assert (wrong < 0.1).all()
+    right = chosen.scores[chosen.cells != 4 * 16 + 2]
+    torch.testing.assert_close(right, torch.ones_like(right))
+    assert box_loss(told(people), targets, chosen) < 1e-5
+
+
+def test_a_cell_that_two_people_claim_goes_to_the_better_fit() -> None:
+    people = [[8.0, 8.0, 72.0, 88.0], [24.0, 8.0, 88.0, 88.0]]
+    targets = make_targets([example(people)])
+    chosen = assign(torch.zeros(1, 12, 16), told(people), targets)
+    column = chosen.cells % 16 * STRIDE + (STRIDE - 1) / 2
+    assert set(chosen.people.tolist()) == {0, 1}
+    assert ((column > 48) == (chosen.people == 1)).all()
+
+
+def test_surer_cells_are_preferred_among_equally_good_boxes() -> None:
+    people = [[8.0, 8.0, 104.0, 88.0]]
+    targets = make_targets([example(people)])
+    logits = torch.full((1, 12, 16), -3.0)
+    logits[0, 4, 8] = 3.0
+    chosen = assign(logits, told(people), targets)
+    assert chosen.cells[chosen.scores.argmax()] == 4 * 16 + 8
+    assert chosen.scores.max() == pytest.approx(1.0)
+    assert chosen.scores.min() < 0.3
+
+
+def test_the_score_to_learn_is_how_well_the_best_box_fits() -> None:
+    targets = make_targets([example([[8.0, 8.0, 48.0, 88.0]])])
+    half = told([[8.0, 8.0, 48.0, 48.0]])
+    assert assign(torch.zeros(1, 12, 16), half, targets).scores.max() == pytest.approx(0.5, abs=1e-4)
+    nowhere = told([[100.0, 8.0, 120.0, 20.0]])
+    assert assign(torch.zeros(1, 12, 16), nowhere, targets).scores.max() == pytest.approx(0.1, abs=1e-4)
+
+
+def test_score_loss_knows_right_from_wrong() -> None:
+    people = [[10.0, 5.0, 40.0, 80.0], [60.5, 30.0, 120.0, 60.0]]
+    targets = make_targets([example(people)])
+    chosen = assign(torch.zeros(1, 12, 16), told(people), targets)
+    right = torch.full((1, 12, 16), -20.0)
+    right.view(-1)[chosen.cells] = 20.0
+    assert score_loss(right, targets, chosen) < 1e-3
+    assert score_loss(-right, targets, chosen) > 5
+    stray = right.clone()
+    stray[0, 11, 15] = 5.0
+    assert score_loss(stray, targets, chosen) > 0.1
 
 
 def test_ignored_people_and_unlabelled_surroundings_teach_nothing() -> None:
     targets = make_targets([example([[8, 8, 40, 40], [64, 8, 120, 90]], ignored=[False, True])])
-    assert targets.centre.sum() > 0
-    assert targets.centre[0, :, 8:].sum() == 0  # the ignored one is no centre ...
-    assert (targets.centre_weight[0, 1:11, 8:15] == 0).all()  # ... and no background
-    assert targets.centre_weight[0, 2, 2] == 1
+    assert targets.people.tolist() == [[8, 8, 40, 40]]  # the ignored one is nobody ...
+    assert (targets.weight[0, 1:11, 8:15] == 0).all()  # ... and no background
+    assert targets.weight[0, 2, 2] == 1
     partly = make_targets([example([[8, 8, 40, 40]], unlabelled=[[-0.5, -0.5, 99.5, 95.5]])])
-    assert partly.centre_weight[0, 8, 8] == 0
-    assert partly.centre_weight[0, 2, 2] == 1
-    assert partly.centre_weight[0, 8, 14] == 1  # the border around the picture is known
+    assert partly.weight[0, 8, 8] == 0
+    assert partly.weight[0, 2, 2] == 1
+    assert partly.weight[0, 8, 14] == 1  # the border around the picture is known
 
 
-def test_box_weights_sum_over_cells_in_proportion() -> None:
-    one = make_targets([example([[8, 8, 100, 90]])])
-    rough = make_targets([replace(example([[8, 8, 100, 90]]), box_weights=np.array([0.25], np.float32))])
-    assert (one.box_weight > 0).sum() > 9
-    torch.testing.assert_close(rough.box_weight, one.box_weight * 0.25)
+def test_rough_boxes_count_less() -> None:
+    boxes = [[8.0, 8.0, 40.0, 88.0], [72.0, 8.0, 104.0, 88.0]]
+    off = told([[8.0, 8.0, 40.0, 88.0], [72.0, 8.0, 104.0, 48.0]])  # the second is half of what it should be
+    both = make_targets([example(boxes)])
+    rough = make_targets([replace(example(boxes), box_weights=np.array([1.0, 0.25], np.float32))])
+    chosen = assign(torch.zeros(1, 12, 16), off, both)
+    assert 0 < box_loss(off, rough, chosen) < 0.5 * box_loss(off, both, chosen)
 
 
 def test_losses_of_a_picture_without_people_are_finite() -> None:
     targets = make_targets([example([])])
-    boxes = torch.zeros(1, 4, 96 // STRIDE, 128 // STRIDE, requires_grad=True)
-    loss = centre_loss(torch.full((1, 12, 16), -3.0), targets) + box_loss(boxes, targets)
+    boxes = boxes_from_sides(torch.zeros(1, 4, 96 // STRIDE, 128 // STRIDE)).requires_grad_()
+    logits = torch.full((1, 12, 16), -3.0)
+    chosen = assign(logits, boxes, targets)
+    loss = score_loss(logits, targets, chosen) + box_loss(boxes, targets, chosen)
     loss.backward()
     assert torch.isfinite(loss)
-    assert box_loss(boxes, targets) == 0
+    assert box_loss(boxes, targets, chosen) == 0
+
+
+def test_people_of_different_pictures_do_not_mix() -> None:
+    people = [[8.0, 8.0, 48.0, 88.0]]
+    targets = make_targets([example([]), example(people), example(people)])
+    chosen = assign(torch.zeros(3, 12, 16), told(people).expand(3, 4, 12, 16), targets)
+    assert (chosen.cells // (12 * 16) == chosen.people + 1).all()
 
 
 def test_generalised_iou_against_hand_values() -> None:
     a = torch.tensor([[0.0, 0.0, 2.0, 2.0], [0.0, 0.0, 1.0, 1.0]])
     b = torch.tensor([[1.0, 0.0, 3.0, 2.0], [2.0, 0.0, 3.0, 1.0]])
     torch.testing.assert_close(generalised_iou(a, b), torch.tensor([1 / 3, -1 / 3]))
+    torch.testing.assert_close(overlap(a, b), torch.tensor([1 / 3, 0.0]))
 
 
 @pytest.mark.parametrize("count", [1, 4])
@@ -127,6 +194,61 @@ def test_boxes_move_with_the_pixels(count: int, side: int) -> None:
                 assert beyond.size == 0 or np.median(beyond) < 120  # dark or grey just outside
             num_checked += 1
     assert num_checked > 10
+
+
+def disc_picture(radii: tuple[int, int]) -> Picture:
+    """Dark, with one bright ellipse."""
+    image = np.full((96, 128, 3), 20, np.uint8)
+    cv2.ellipse(image, (70, 40), radii, 0, 0, 360, (250, 250, 250), cv2.FILLED)
+    half = np.asarray(cv2.resize(image, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA), np.uint8)
+    box = np.array([[70 - radii[0], 40 - radii[1], 70 + radii[0], 40 + radii[1]]], np.float32)
+    return Picture((image, half), box, np.zeros(1, np.bool_), True, 1.0)
+
+
+UNTOUCHED = BoxAugmentConfig(colour=0.0, blur=0.0, greyscale=0.0, min_visible=0.99, scale=(0.9, 1.1), max_aspect=1.3)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [replace(UNTOUCHED, rotation=1.0, rotation_deg=40.0), replace(UNTOUCHED, quarter_turn=1.0)],
+    ids=["tilted", "lying"],
+)
+def test_boxes_turn_with_the_pixels(config: BoxAugmentConfig) -> None:
+    rng = np.random.default_rng(1)
+    num_checked = 0
+    for _ in range(20):
+        made = make_example([disc_picture((12, 34))], config, side_px=256, rng=rng)
+        if len(made.boxes) and not made.is_ignored[0]:
+            y, x = np.nonzero(made.image[..., 0] > 180)
+            seen = [x.min(), y.min(), x.max(), y.max()]
+            np.testing.assert_allclose(made.boxes[0], seen, atol=2.5)
+            num_checked += 1
+    assert num_checked > 10
+
+
+def test_patches_cover_only_people() -> None:
+    config = BoxAugmentConfig(colour=0.0, blur=0.0, greyscale=0.0, scale=(1.0, 1.0), max_aspect=1.0, erase=1.0)
+    pictures = [bright_picture(np.random.default_rng(seed)) for seed in range(8)]
+    bare = [make_example([p], replace(config, erase=0.0), side_px=96, rng=np.random.default_rng(3)) for p in pictures]
+    made = [make_example([p], config, side_px=96, rng=np.random.default_rng(3)) for p in pictures]
+    changed = [np.nonzero((a.image != b.image).any(axis=-1)) for a, b in zip(bare, made, strict=True)]
+    assert all(len(y) > 20 for y, _ in changed)
+    for (y, x), one in zip(changed, made, strict=True):
+        x0, y0, x1, y1 = one.boxes[0]
+        assert x.min() >= x0 - 1
+        assert x.max() <= x1 + 1
+        assert y.min() >= y0 - 1
+        assert y.max() <= y1 + 1
+
+
+def test_jpeg_leaves_traces_not_other_colours() -> None:
+    rng = np.random.default_rng(0)
+    image = np.zeros((96, 96, 3), np.uint8)
+    image[..., 0] = 200
+    plain = Picture((image, image[::2, ::2]), np.zeros((0, 4), np.float32), np.zeros(0, np.bool_), True, 1.0)
+    config = BoxAugmentConfig(colour=0.0, blur=0.0, greyscale=0.0, scale=(1.0, 1.0), max_aspect=1.0, jpeg=1.0)
+    made = make_example([plain], config, side_px=96, rng=rng).image.astype(int)
+    assert np.abs(made - image).mean() < 4
 
 
 def test_groups_are_boxes_around_many() -> None:
@@ -217,13 +339,27 @@ def test_encoder_comes_from_pose_weights(tmp_path: Path) -> None:
         f"network.{name}": value + 1 for name, value in donor.state_dict().items() if name.startswith("encoder.")
     }
     torch.save({"averaged": tensors}, tmp_path / "checkpoint.pt")
-    assert initialise_encoder(model, tmp_path / "checkpoint.pt") > 30
+    assert initialise(model, tmp_path / "checkpoint.pt") > 30
     torch.testing.assert_close(model.state_dict()[stem], donor.state_dict()[stem] + 1)
     assert not torch.equal(model.state_dict()[head], donor.state_dict()[head] + 1)
     path = tmp_path / "other.safetensors"
     save_weights(path, {"encoder.stem.0.conv.weight": torch.zeros(1)}, kind="pose", config={})
     with pytest.raises(ConfigError, match="does not fit"):
-        initialise_encoder(model, path)
+        initialise(model, path)
+
+
+def test_training_continues_from_a_calibrated_detector(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    config = replace(TINY, score_scale=2.5, score_shift=0.75)
+    donor, model = PersonNet(config).eval(), PersonNet(TINY).eval()
+    path = tmp_path / "detector.safetensors"
+    save_weights(path, donor.state_dict(), kind="detector", config=asdict(config))
+    assert initialise(model, path) == len(model.state_dict())
+    images = torch.randint(0, 256, (1, 3, 64, 64), dtype=torch.uint8)
+    with torch.inference_mode():
+        (given, boxes), (centre, same) = donor(images), model(images)
+    torch.testing.assert_close(centre, calibrate(given, config), rtol=1e-2, atol=1e-2)
+    torch.testing.assert_close(same, boxes, rtol=1e-2, atol=1e-1)
 
 
 def test_recipe_and_init_must_agree(tmp_path: Path) -> None:
