@@ -49,10 +49,10 @@ def test_an_order_made_in_inference_mode_is_taken_and_still_looked_at(scan_argum
     arguments = scan_arguments(8)
     with torch.inference_mode():
         order = torch.from_numpy(global_orders(2, 2, 2).copy()).clone()
-        ssm.multi_scan(*arguments, order)
+        multi_scan(*arguments, order)
         order[0, 0] = order[0, 1]
         with pytest.raises(ShapeError, match="permutation"):
-            ssm.multi_scan(*arguments, order)
+            multi_scan(*arguments, order)
 
 
 @pytest.mark.parametrize("groups", [(0, 1), (0, 0, 0, 0, 0, 2), (-1, 0, 0, 0, 0, 0)])
