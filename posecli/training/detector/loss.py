@@ -24,6 +24,7 @@ from posecli.training.detector.augment import Example
 _REACH = 0.36  # half the middle part of a box, in parts of its sides
 _TOP = 9  # so many cells at most speak for a person
 _SCORE_POWER, _IOU_POWER = 0.5, 6.0  # what "fits best" means
+_SCORE_WEIGHT = 2.0
 _LEAST_TARGET = 0.1  # for a person's best cell, lest people whom no box fits yet are taught to be background
 
 
@@ -54,11 +55,13 @@ class Assignment:
         cells: (Q,) of the flattened (B, h, w), each once.
         people: (Q,).
         scores: (Q,) that the cells should have, 0..1.
+        shares: (Q,) what the cells contribute, 1 in all for each person: a small person's one cell as much as a large one's nine.
     """
 
     cells: Tensor
     people: Tensor
     scores: Tensor
+    shares: Tensor
 
 
 def make_targets(examples: Sequence[Example]) -> Targets:
@@ -142,8 +145,10 @@ def assign(logits: Tensor, boxes: Tensor, targets: Targets) -> Assignment:
     chosen = chosen[is_first]
     best_fit, best_iou = (_most(values[chosen], people[chosen], len(targets.people)) for values in (fit, iou))
     owner = people[chosen]
-    scores = fit[chosen] / best_fit[owner] * best_iou[owner].clamp_min(_LEAST_TARGET)
-    return Assignment(cells[chosen], owner, scores)
+    relative = fit[chosen] / best_fit[owner]
+    total = torch.zeros(len(targets.people)).index_add(0, owner, relative)
+    scores = relative * best_iou[owner].clamp_min(_LEAST_TARGET)
+    return Assignment(cells[chosen], owner, scores, relative / total[owner])
 
 
 def _most(values: Tensor, groups: Tensor, count: int) -> Tensor:
@@ -152,17 +157,19 @@ def _most(values: Tensor, groups: Tensor, count: int) -> Tensor:
 
 
 def score_loss(logits: Tensor, targets: Targets, assignment: Assignment) -> Tensor:
-    """Cross-entropy, easy background counting less (varifocal loss, Zhang et al. 2021), a person's share."""
+    """Cross-entropy, cells that are nearly right counting less (quality focal loss, Li et al. 2020), a person's share.
+
+    Cells of people and of background, of small people and of large ones weigh the same, so that equal scores are equally often right.
+    """
     wanted = torch.zeros(logits.numel()).index_put((assignment.cells,), assignment.scores).view_as(logits)
     entropy = functional.binary_cross_entropy_with_logits(logits, wanted, reduction="none")
-    probability = logits.detach().sigmoid()
-    importance = torch.where(wanted > 0, wanted, 0.75 * probability**1.5)
-    return (entropy * importance * targets.weight).sum() / assignment.scores.sum().clamp_min(1.0)
+    importance = (wanted - logits.detach().sigmoid()).abs() * targets.weight
+    return _SCORE_WEIGHT * (entropy * importance).sum() / assignment.scores.sum().clamp_min(1.0)
 
 
 def box_loss(boxes: Tensor, targets: Targets, assignment: Assignment) -> Tensor:
-    """Mean of 1 - GIoU over the cells that speak for somebody, weighted by the scores they should have."""
-    weight = assignment.scores * targets.box_weights[assignment.people]
+    """Mean over people of 1 - GIoU of the cells that speak for them."""
+    weight = assignment.shares * targets.box_weights[assignment.people]
     if not len(weight):
         return boxes.sum() * 0.0
     told = boxes.movedim(1, -1).reshape(-1, 4)[assignment.cells]

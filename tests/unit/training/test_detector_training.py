@@ -85,6 +85,15 @@ def test_cells_whose_boxes_fit_speak_for_people() -> None:
     assert box_loss(told(people), targets, chosen) < 1e-5
 
 
+def test_small_people_count_as_much_as_large_ones() -> None:
+    people = [[8.0, 8.0, 72.0, 88.0], [100.0, 40.0, 106.0, 50.0]]
+    targets = make_targets([example(people)])
+    chosen = assign(torch.zeros(1, 12, 16), told(people), targets)
+    shares = torch.zeros(2).index_add(0, chosen.people, chosen.shares)
+    torch.testing.assert_close(shares, torch.ones(2))
+    assert torch.bincount(chosen.people)[0] > torch.bincount(chosen.people)[1]
+
+
 def test_a_cell_that_two_people_claim_goes_to_the_better_fit() -> None:
     people = [[8.0, 8.0, 72.0, 88.0], [24.0, 8.0, 88.0, 88.0]]
     targets = make_targets([example(people)])
@@ -306,7 +315,7 @@ def test_training_learns(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     steps = collect(DetectorTrainer(tiny_recipe(40), [[bright_picture(rng) for _ in range(16)]], tmp_path))
     first, last = steps[:5], steps[-5:]
-    assert sum(s.centre_loss for s in last) < 0.7 * sum(s.centre_loss for s in first)
+    assert sum(s.centre_loss for s in last) < 0.9 * sum(s.centre_loss for s in first)  # targets below 1: never 0
     assert sum(s.box_loss for s in last) < 0.7 * sum(s.box_loss for s in first)
 
 
