@@ -83,7 +83,10 @@ def detector(
     out: _Out,
     init: Annotated[
         Path | None,
-        typer.Option("--init", help="Weights to start from: a detector's, or a pose network's (its encoder), or a checkpoint of one."),
+        typer.Option(
+            "--init",
+            help="Weights to start from: a detector's, or a pose network's (its encoder), or a checkpoint of one.",
+        ),
     ] = None,
     threads: _Threads = 1,
     overwrite: options.Overwrite = False,
