@@ -12,7 +12,8 @@ from posecli.training.synthetic.appearance import WHITE, Look
 from posecli.training.synthetic.avatar import Avatar
 from posecli.training.synthetic.mesh import Mesh
 from posecli.training.synthetic.motion import BodyMotion
-from posecli.training.synthetic.occluders import Prop
+from posecli.training.synthetic.occluders import Prop, held_prop
+from posecli.training.synthetic.photographs import Photographs
 from posecli.training.synthetic.raster import skin
 from posecli.training.synthetic.rig import BONE_INDEX, Rig
 from posecli.training.synthetic.rotations import Reals
@@ -105,6 +106,13 @@ def recorded_floor(rig: Rig, motion: BodyMotion) -> float:
     positions = rig.joint_positions(motion.rotations, motion.roots)
     above = positions[:, _FEET, 1] - rig.joints[list(_FEET), 1]
     return float(np.percentile(above.min(axis=1), 5))
+
+
+def carried_prop(actor: Actor, rng: np.random.Generator, photographs: Photographs) -> Prop:
+    """Something in a random hand of an actor, see `held_prop`."""
+    side, sign = ("Left", 1.0) if rng.random() < 0.5 else ("Right", -1.0)
+    hand = BONE_INDEX[side + "Hand"]
+    return held_prop(actor.body.matrices[:, hand], actor.avatar.rig.joints[hand], sign, rng, photographs)
 
 
 def prop_body(prop: Prop, instants: Sequence[int]) -> Body:

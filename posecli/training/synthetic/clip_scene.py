@@ -10,16 +10,15 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from posecli.training.synthetic.actor import Actor, Body, make_actor, prop_body, recorded_floor
+from posecli.training.synthetic.actor import Actor, Body, carried_prop, make_actor, prop_body, recorded_floor
 from posecli.training.synthetic.appearance import random_look
 from posecli.training.synthetic.assets import Assets
 from posecli.training.synthetic.background import Backdrop, Place, Wall, photograph_wall
 from posecli.training.synthetic.camera import NEAR_M, Camera, look_at
 from posecli.training.synthetic.lighting import Environment
 from posecli.training.synthetic.motion import MotionClip
-from posecli.training.synthetic.occluders import Cover, held_prop, random_cover, table_prop
+from posecli.training.synthetic.occluders import Cover, random_cover, table_prop
 from posecli.training.synthetic.perturb import vary_pose
-from posecli.training.synthetic.rig import BONE_INDEX
 from posecli.training.synthetic.rotations import Reals, about_x, about_y
 from posecli.training.synthetic.scene import Scene
 from posecli.training.synthetic.window import random_garments, random_light
@@ -182,10 +181,7 @@ def _things(assets: Assets, actors: Sequence[Actor], camera: Camera, rng: np.ran
         props.append(table_prop(camera.position, rng, count, assets.photographs))
     for actor in actors:
         if rng.random() < 0.15:
-            side, sign = ("Left", 1.0) if rng.random() < 0.5 else ("Right", -1.0)
-            hand = BONE_INDEX[side + "Hand"]
-            wrist = actor.avatar.rig.joints[hand]
-            props.append(held_prop(actor.body.matrices[:, hand], wrist, sign, rng, assets.photographs))
+            props.append(carried_prop(actor, rng, assets.photographs))
     return tuple(prop_body(prop, range(len(prop.matrices))) for prop in props)
 
 

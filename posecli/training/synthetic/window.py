@@ -8,7 +8,7 @@ import numpy as np
 
 from posecli.errors import PoseCliError
 from posecli.records import FloatArray, ImageArray
-from posecli.training.synthetic.actor import Actor, Body, make_actor, prop_body, recorded_floor, worn_body
+from posecli.training.synthetic.actor import Actor, Body, carried_prop, make_actor, prop_body, recorded_floor, worn_body
 from posecli.training.synthetic.appearance import random_look
 from posecli.training.synthetic.assets import Assets
 from posecli.training.synthetic.background import Backdrop, Place, Wall, add_things, clutter_wall, photograph_wall
@@ -17,9 +17,8 @@ from posecli.training.synthetic.degrade import degrade, random_degradation
 from posecli.training.synthetic.garments import backpack_mesh, hat_meshes, skirt_mesh
 from posecli.training.synthetic.labels import OUTSIDE, VISIBLE, PersonTruth, frame_truth
 from posecli.training.synthetic.lighting import Environment
-from posecli.training.synthetic.occluders import Cover, held_prop, random_cover, random_textures, seat_prop, table_prop
+from posecli.training.synthetic.occluders import Cover, random_cover, random_textures, seat_prop, table_prop
 from posecli.training.synthetic.perturb import vary_pose
-from posecli.training.synthetic.rig import BONE_INDEX
 from posecli.training.synthetic.rotations import Reals, about_x, about_y
 from posecli.training.synthetic.scene import Scene, render_frame
 from posecli.training.synthetic.shading import Light
@@ -293,10 +292,7 @@ def _things(assets: Assets, main: Actor, view: Camera, rng: np.random.Generator)
         if np.linalg.norm(towards * [1, 0, 1]) > 1.8:
             props.append(table_prop(towards, rng, count, assets.photographs))
     if rng.random() < 0.14:
-        side, sign = ("Left", 1.0) if rng.random() < 0.5 else ("Right", -1.0)
-        hand = BONE_INDEX[side + "Hand"]
-        wrist = main.avatar.rig.joints[hand]
-        props.append(held_prop(main.body.matrices[:, hand], wrist, sign, rng, assets.photographs))
+        props.append(carried_prop(main, rng, assets.photographs))
     return tuple(prop_body(prop, range(len(prop.matrices))) for prop in props)
 
 
