@@ -33,11 +33,6 @@ def unfused() -> Iterator[None]:
         _is_fusing = before
 
 
-def is_unfused() -> bool:
-    """Whether `unfused` is in force."""
-    return not _is_fusing
-
-
 def layer_norm(x: Tensor, norm: nn.LayerNorm) -> Tensor:
     """Layer norm over the channels, (..., E) -> the same shape."""
     if _has_cpu_kernel(x):

@@ -105,18 +105,6 @@ def has_usable_timestamps(container: InputContainer, stream: VideoStream, first_
     return first_packet.pts is not None and not is_decode_order
 
 
-def first_pts(path: Path, stream_index: int, *, depth: int = 64) -> int | None:
-    """The smallest timestamp among the first packets: that of the first picture shown, also with B-frames."""
-    with open_container(path) as container:
-        found = []
-        for packet in container.demux(container.streams[stream_index]):
-            if packet.pts is not None and not packet.is_discard:
-                found.append(packet.pts)
-            if len(found) == depth:
-                break
-    return min(found, default=None)
-
-
 def read_packets(container: InputContainer, stream: VideoStream, warnings: list[str]) -> Iterator[VideoPacket]:
     """The packets that stand for pictures, in file order; damage in the container is noted and skipped.
 
