@@ -16,6 +16,7 @@ from posecli.geometry import CropTransform, affine_apply
 from posecli.pose.crops import ENLARGE
 from posecli.records import FloatArray, ImageArray
 from posecli.skeletons import POSECLI19
+from posecli.training.damage import damage_window
 from posecli.training.limb_motion import pull_limbs
 from posecli.training.recipe import AugmentConfig
 from posecli.training.sample import Sample
@@ -77,7 +78,7 @@ def make_window(
     is_labelled = np.broadcast_to(stretch.is_labelled, (num_frames, len(POSECLI19)))
     if is_flipped:
         keypoints, is_labelled = keypoints[:, POSECLI19.flip_indices], is_labelled[:, POSECLI19.flip_indices]
-    return Window(_degrade(images, config, rng), keypoints, is_labelled)
+    return Window(damage_window(images, config, rng), keypoints, is_labelled)
 
 
 def _stretch(sample: Sample, num_frames: int, rng: np.random.Generator) -> Sample:
@@ -133,48 +134,3 @@ def _drift(
 
 def _compose(outer: NDArray[np.float64], inner: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray((np.vstack([outer, [0, 0, 1]]) @ np.vstack([inner, [0, 0, 1]]))[:2])
-
-
-def _degrade(images: ImageArray, config: AugmentConfig, rng: np.random.Generator) -> ImageArray:
-    """Light, colour, blur, cover; the same for all frames of a window."""
-    table = colour_table(config.colour, rng)
-    images = np.asarray(cv2.LUT(images.reshape(-1, *images.shape[2:]), table[None]), np.uint8).reshape(images.shape)
-    if rng.random() < config.greyscale:
-        images = np.repeat(images.mean(axis=-1, keepdims=True).astype(np.uint8), 3, axis=-1)
-    if rng.random() < config.blur:
-        kernel = blur_kernel(images.shape[1], rng)
-        for image in images:
-            image[:] = cv2.filter2D(image, -1, kernel)
-    if rng.random() < config.cutout:
-        height, width = images.shape[1:3]
-        part_h, part_w = (int(side * rng.uniform(0.1, 0.35)) for side in (height, width))
-        top, left = int(rng.integers(0, height - part_h)), int(rng.integers(0, width - part_w))
-        images[:, top : top + part_h, left : left + part_w] = rng.integers(0, 256, 3)
-    return images
-
-
-def colour_table(strength: float, rng: np.random.Generator) -> ImageArray:
-    """(256, 3) look-up table: gamma, then a gain and a bias per channel around common ones."""
-    levels = np.linspace(0.0, 1.0, 256)[:, None] ** np.exp(rng.normal(0.0, strength))
-    gain = np.exp(rng.normal(0.0, strength) + rng.normal(0.0, strength * 0.3, 3))
-    bias = rng.normal(0.0, strength * 0.3) + rng.normal(0.0, strength * 0.1, 3)
-    return np.clip((levels * gain + bias) * 255.0, 0, 255).astype(np.uint8)
-
-
-def blur_kernel(height: int, rng: np.random.Generator) -> NDArray[np.float32]:
-    """Gaussian blur or a straight motion streak, up to a few per cent of the crop."""
-    size = 2 * int(rng.integers(1, max(2, height // 48) + 1)) + 1
-    if rng.random() < 0.5:
-        profile = cv2.getGaussianKernel(size, -1)
-        return np.asarray(profile @ profile.T, np.float32)
-    kernel = np.zeros((size, size), np.float32)
-    angle = rng.uniform(0.0, np.pi)
-    reach = (size - 1) / 2
-    end = np.array([np.cos(angle), np.sin(angle)]) * reach
-    cv2.line(
-        kernel,
-        (round(reach - end[0]), round(reach - end[1])),
-        (round(reach + end[0]), round(reach + end[1])),
-        1.0,
-    )
-    return kernel / kernel.sum()

@@ -71,6 +71,11 @@ class AugmentConfig:
         blur: Probability of Gaussian or motion blur.
         cutout: Probability of a covered rectangle.
         greyscale: Probability of a picture without colour.
+        low_resolution: Probability of a picture scaled down, to a fifth at most, and up again.
+        noise: Probability of a sensor's noise, other in every frame.
+        jpeg: Probability of compression.
+        frame_blur: Probability that some frames of a window, never all, are blurred.
+        frame_cover: Probability that in some frames of a window, never all, a rectangle is covered.
     """
 
     flip: float = 0.5
@@ -86,6 +91,11 @@ class AugmentConfig:
     blur: float = 0.15
     cutout: float = 0.25
     greyscale: float = 0.08
+    low_resolution: float = 0.0
+    noise: float = 0.0
+    jpeg: float = 0.0
+    frame_blur: float = 0.0
+    frame_cover: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from posecli.geometry import affine_apply, box_area
 from posecli.people.letterbox import GREY
 from posecli.records import BoolArray, FloatArray, ImageArray
-from posecli.training.augment import blur_kernel, colour_table
+from posecli.training.damage import blur_kernel, colour_table
 from posecli.training.detector.data import Picture
 from posecli.training.detector.recipe import BoxAugmentConfig
 
