@@ -3,13 +3,19 @@
 Legend: B windows, T frames, H x W tokens of one frame, L = T * H * W, D = d_model, E = d_inner, K scan directions, N = d_state,
 R = dt_rank, G merge groups (scan types). Tokens are channels-last, (B, T, H, W, D), all the way: no layout copies.
 Official Mamba names: A, B, C, D, delta; A = -exp(A_log).
+
+Every block takes windows of the config's T frames, or a single frame: then the temporal scan follows the spatial one and nothing is
+computed five times.
 """
 
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -41,16 +47,28 @@ class ChannelAttention(nn.Module):
 
     def __init__(self, num_frames: int, channels: int, ratio: float) -> None:
         super().__init__()
+        self.num_frames = num_frames
         hidden = max(1, int(num_frames * channels * ratio))
         self.reduce = nn.Linear(num_frames * channels, hidden)
         self.expand = nn.Linear(hidden, num_frames * channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, T, H, W, D) -> the same shape."""
-        batch, frames, _, _, channels = x.shape
-        pooled = x.mean(dim=(2, 3)).reshape(batch, frames * channels)
-        weights = torch.sigmoid(self.expand(functional.relu(self.reduce(pooled))))
-        return x * weights.view(batch, frames, 1, 1, channels)
+        """(B, T, H, W, D) -> the same shape; one frame alone stands for T alike and takes the middle one's weights."""
+        pooled = x.mean(dim=(2, 3))
+        if x.shape[1] == 1:
+            pooled = pooled.expand(-1, self.num_frames, -1)
+        weights = torch.sigmoid(self.expand(functional.relu(self.reduce(pooled.flatten(1)))))
+        weights = weights.view(len(x), self.num_frames, 1, 1, -1)
+        return x * (weights[:, self.num_frames // 2, None] if x.shape[1] == 1 else weights)
+
+
+class ScanPath(NamedTuple):
+    """Where scans go."""
+
+    orders: NDArray[np.signedinteger]
+    """(K, L) token indices, one row a direction."""
+    seg_len: int | None = None
+    """Steps after which the state starts afresh; ``None`` carries it to the end."""
 
 
 class SelectiveScan(nn.Module):
@@ -58,18 +76,21 @@ class SelectiveScan(nn.Module):
 
     Args:
         config: Widths.
-        orders: (K, L) token indices, one row a direction.
+        clip: The way through windows of T frames.
+        still: The way through a single frame.
         groups: (K,) the output each direction is added to.
-        seg_len: Steps after which the state starts afresh; ``None`` carries it to the end.
     """
 
     order: Tensor
+    still_order: Tensor
 
-    def __init__(self, config: PoseConfig, orders: Tensor, groups: tuple[int, ...], seg_len: int | None) -> None:
+    def __init__(self, config: PoseConfig, clip: ScanPath, still: ScanPath, groups: tuple[int, ...]) -> None:
         super().__init__()
         width, state, rank, directions = config.d_inner, config.d_state, config.dt_rank, len(groups)
-        self.groups, self.seg_len, self.backend = groups, seg_len, "auto"
-        self.register_buffer("order", orders, persistent=False)
+        self.groups, self.backend = groups, "auto"
+        self.seg_len, self.still_seg_len = clip.seg_len, still.seg_len
+        self.register_buffer("order", torch.from_numpy(clip.orders.copy()), persistent=False)
+        self.register_buffer("still_order", torch.from_numpy(still.orders.copy()), persistent=False)
         self.x_proj = Dense(width, directions * (rank + 2 * state), bias=False)
         self.dt_weight = nn.Parameter(torch.empty(directions, rank, width).uniform_(-(rank**-0.5), rank**-0.5))
         low, high = (math.log(v) for v in _DELTA_RANGE)
@@ -85,11 +106,13 @@ class SelectiveScan(nn.Module):
         """(B, T, H, W, E) -> (B, G, T, H, W, E)."""
         batch, *grid, width = x.shape
         tokens = x.reshape(batch, -1, width)
+        is_clip = tokens.shape[1] == self.order.shape[1]
+        order, seg_len = (self.order, self.seg_len) if is_clip else (self.still_order, self.still_seg_len)
         proj = self.x_proj(tokens).view(batch, tokens.shape[1], len(self.groups), -1)
         y = multi_scan(
-            *(tokens, proj, self.dt_weight, self.dt_bias, self.A_log, self.D, self.order),
+            *(tokens, proj, self.dt_weight, self.dt_bias, self.A_log, self.D, order),
             groups=self.groups,
-            seg_len=self.seg_len,
+            seg_len=seg_len,
             backend=self.backend,
         )
         return y.view(batch, -1, *grid, width).to(x.dtype)
@@ -215,10 +238,12 @@ class GlobalBlock(MambaBlock):
         self.attention: nn.Module = nn.Identity()
         if config.has_channel_attention:
             self.attention = ChannelAttention(config.num_frames, config.d_model, config.attention_ratio)
-        orders = global_orders(config.num_frames, *config.grid_hw, types=config.scan_types, reading=config.scan_reading)
-        num_types = len(config.scan_types)
-        groups = tuple(range(num_types)) * 2
-        self.selective_scan = SelectiveScan(config, torch.from_numpy(orders.copy()), groups, None)
+        clip, still = (
+            ScanPath(global_orders(frames, *config.grid_hw, types=config.scan_types, reading=config.scan_reading))
+            for frames in (config.num_frames, 1)
+        )
+        groups = tuple(range(len(config.scan_types))) * 2
+        self.selective_scan = SelectiveScan(config, clip, still, groups)
         self.merging = ScanMerging(config)
 
     def attend(self, x: Tensor) -> Tensor:
@@ -237,9 +262,13 @@ class LocalBlock(MambaBlock):
 
     def __init__(self, config: PoseConfig, drop_path: float) -> None:
         super().__init__(config, drop_path)
-        orders, tube_len = window_orders(config.num_frames, *config.grid_hw, window_hw=config.window_hw)
-        seg_len = tube_len if config.reset_state_at_window else None
-        self.selective_scan = SelectiveScan(config, torch.from_numpy(orders.copy()), (0, 0), seg_len)
+        clip, still = (self._path(config, frames) for frames in (config.num_frames, 1))
+        self.selective_scan = SelectiveScan(config, clip, still, (0, 0))
+
+    @staticmethod
+    def _path(config: PoseConfig, frames: int) -> ScanPath:
+        orders, tube_len = window_orders(frames, *config.grid_hw, window_hw=config.window_hw)
+        return ScanPath(orders, tube_len if config.reset_state_at_window else None)
 
     def scan(self, x: Tensor) -> Tensor:
         """WSTS."""

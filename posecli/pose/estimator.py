@@ -41,7 +41,7 @@ _BATCH_CUDA = 32
 
 @dataclass(frozen=True, slots=True)
 class _Window:
-    """One person in T frames, or in one still that stands for T."""
+    """One person in T frames, or in a single one."""
 
     images: Sequence[ImageArray]
     transform: CropTransform
@@ -186,7 +186,7 @@ class PoseEstimator:
     def estimate_images(
         self, images: Sequence[ImageArray], boxes: Sequence[FloatArray]
     ) -> tuple[FloatArray, FloatArray]:
-        """Estimate people in stills: each still stands T times in its window.
+        """Estimate people in stills, each a window of a single frame.
 
         Args:
             images: N upright RGB pictures.
@@ -273,11 +273,7 @@ class PoseEstimator:
         batch, frames = crops.shape[:2]
         images = normalise_images(crops.flatten(0, 1).permute(0, 3, 1, 2)).unflatten(0, (batch, frames))
         with _computing_in(self.precision, self.device):
-            if frames == self.config.num_frames:
-                heatmaps = self.network(images, frame=frame)
-            else:  # the encoder sees a still once
-                tokens = self.network.encode(images).expand(-1, self.config.num_frames, -1, -1, -1)
-                heatmaps = self.network.refine(tokens, frame=frame)
+            heatmaps = self.network(images, frame=frame)
         return find_peaks(heatmaps.flatten(0, 1), refinement=self.refinement).unflatten(0, (batch, -1))
 
 

@@ -66,7 +66,7 @@ class PoseNetwork(nn.Module):
         """Estimate.
 
         Args:
-            images: (B, T, 3, H, W), normalised by `posecli.encoder.normalise_images`.
+            images: (B, T, 3, H, W), normalised by `posecli.encoder.normalise_images`; T as in the config, or 1: stills.
             frame: Only this frame's heatmaps (the paper's key frame is T // 2); ``None``: all.
 
         Returns:
@@ -83,11 +83,14 @@ class PoseNetwork(nn.Module):
         return torch.unflatten(self.embed(features.permute(0, 2, 3, 1)), 0, (batch, frames))
 
     def refine(self, tokens: Tensor, *, frame: int | None = None) -> Tensor:
-        """(B, T, h, w, D) tokens -> heatmaps as `forward`."""
-        tokens = tokens + self.spatial_embedding + self.temporal_embedding[:, None, None, :]
+        """(B, T, h, w, D) tokens -> heatmaps as `forward`; a single frame stands in the middle of time."""
+        in_time: Tensor = self.temporal_embedding
+        if tokens.shape[1] == 1:
+            in_time = in_time[len(in_time) // 2, None]
+        tokens = tokens + self.spatial_embedding + in_time[:, None, None, :]
         for block in self.blocks:
             tokens = block(tokens)
-        if frame is not None:
+        if frame is not None and tokens.shape[1] > 1:
             tokens = tokens[:, frame : frame + 1]
         heatmaps: Tensor = self.head(fused.layer_norm(tokens.contiguous(), self.norm))
         return heatmaps.permute(0, 1, 4, 2, 3)

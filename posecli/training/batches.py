@@ -35,24 +35,29 @@ class Batch(NamedTuple):
 
 
 @dataclass
-class _Steps(Dataset[Batch]):
-    """The batches of a stage, by step."""
+class _Steps(Dataset[tuple[Batch, ...]]):
+    """The batches of a stage, by step: windows, and single frames if it wants any."""
 
     recipe: Recipe
     sets: Sequence[People]
     stage_index: int
 
-    def __getitem__(self, step: int) -> Batch:
+    def __getitem__(self, step: int) -> tuple[Batch, ...]:
         recipe, stage = self.recipe, self.recipe.stages[self.stage_index]
         rng = np.random.default_rng((recipe.seed, self.stage_index, step))
-        shares = np.array(recipe.shares)
+        batches = [self._draw(stage.batch_size, stage.num_frames, recipe.shares, rng)]
+        if stage.num_singles:
+            batches.append(self._draw(stage.num_singles, 1, recipe.single_shares, rng))
+        return tuple(batches)
+
+    def _draw(self, size: int, num_frames: int, shares: Sequence[float], rng: np.random.Generator) -> Batch:
+        odds = np.array(shares) / sum(shares)
+        crop_hw, augment = self.recipe.stages[self.stage_index].crop_hw, self.recipe.augment
         windows = []
-        for _ in range(stage.batch_size):
-            people = self.sets[int(rng.choice(len(shares), p=shares / shares.sum()))]
-            sample = people.draw(rng, stage.num_frames)
-            windows.append(
-                make_window(sample, recipe.augment, num_frames=stage.num_frames, crop_hw=stage.crop_hw, rng=rng)
-            )
+        for _ in range(size):
+            people = self.sets[int(rng.choice(len(odds), p=odds))]
+            sample = people.draw(rng, num_frames)
+            windows.append(make_window(sample, augment, num_frames=num_frames, crop_hw=crop_hw, rng=rng))
         return Batch(
             torch.from_numpy(np.stack([w.images for w in windows])).permute(0, 1, 4, 2, 3),
             torch.from_numpy(np.stack([crop_to_cell(w.keypoints, CompactEncoder.stride) for w in windows])),
@@ -62,7 +67,7 @@ class _Steps(Dataset[Batch]):
 
 def stage_batches(
     recipe: Recipe, sets: Sequence[People], stage_index: int, *, start: int, workers: int = 0
-) -> Iterator[Batch]:
+) -> Iterator[tuple[Batch, ...]]:
     """The batches of a stage from step ``start`` to its end.
 
     Args:
@@ -73,7 +78,7 @@ def stage_batches(
         workers: Processes that make batches ahead; 0: made here, when asked for.
 
     Returns:
-        The batches in order.
+        The batches of every step in order: windows, then single frames if the stage wants any.
     """
     steps = range(start, recipe.stages[stage_index].steps)
     return iter(

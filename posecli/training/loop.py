@@ -102,8 +102,8 @@ class Trainer:
         """
         while True:
             batches = stage_batches(self.recipe, self.sets, self.stage_index, start=self.step, workers=self.workers)
-            for batch in batches:
-                report(self._train_step(batch))
+            for step_batches in batches:
+                report(self._train_step(step_batches))
                 if self.step % self.checkpoint_every == 0:
                     self._save()
             if self.stage_index + 1 == len(self.recipe.stages):
@@ -125,28 +125,32 @@ class Trainer:
         self.averaged = {k: v.detach().clone() for k, v in self.model.state_dict().items()}
         self.optimiser = torch.optim.AdamW(_parameter_groups(self.model, self.stage), lr=self.stage.learning_rate)
 
-    def _train_step(self, batch: Batch) -> StepReport:
+    def _train_step(self, batches: Sequence[Batch]) -> StepReport:
         stage = self.stage
         rate = learning_rate(stage, self.step)
         for group in self.optimiser.param_groups:
             group["lr"] = rate * group["factor"]
-        images, cells, is_labelled = (tensor.to(self.device, non_blocking=True) for tensor in batch)
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=stage.precision == "bf16"):
-            heatmaps = self.model(images)
-        loss = heatmap_loss(heatmaps, cells, is_labelled, sigma=self.recipe.sigma)
-        value = float(loss.detach())
-        if not math.isfinite(value):
+        self.optimiser.zero_grad(set_to_none=True)
+        value = sum(self._add_gradients(batch) for batch in batches) / len(batches)
+        norm = float(nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.gradient_clip))
+        if not math.isfinite(value) or not math.isfinite(norm):
             raise PoseCliError(
-                f"{stage.name}: the loss is {value} at step {self.step}",
+                f"{stage.name}: the loss is {value} and its gradient {norm} at step {self.step}",
                 hint="lower learning_rate; the last checkpoint is good",
             )
-        self.optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.gradient_clip)
         self.optimiser.step()
         self.step += 1
         follow(self.averaged, self.model, decay=self.recipe.ema_decay, step=self.step)
         return StepReport(stage.name, self.step, stage.steps, value, rate, self._lap())
+
+    def _add_gradients(self, batch: Batch) -> float:
+        """Those of one batch, added to what is there; its loss."""
+        images, cells, is_labelled = (tensor.to(self.device, non_blocking=True) for tensor in batch)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.stage.precision == "bf16"):
+            heatmaps = self.model(images)
+        loss = heatmap_loss(heatmaps, cells, is_labelled, sigma=self.recipe.sigma)
+        loss.backward()
+        return float(loss.detach())
 
     def _lap(self) -> float:
         """Seconds since the last step ended: with the making of the batch, as someone who waits sees it."""

@@ -11,10 +11,13 @@ import pytest
 import torch
 
 from posecli.crew import Crew
+from posecli.encoder import normalise_images
 from posecli.errors import ConfigError, DeviceError
 from posecli.pose import graphs
+from posecli.pose.crops import cut_window, window_transform
 from posecli.pose.estimator import PoseEstimator
 from posecli.pose.graphs import GraphRunner
+from posecli.pose.heatmaps import cell_to_crop, decode
 
 _NUM_WINDOWS = 5
 _TOO_MUCH = 1 << 58  # floats: more than there are addresses
@@ -77,15 +80,19 @@ def test_stills_do_not_depend_on_it_either(
         assert np.array_equal(ours, theirs)
 
 
-def test_a_still_is_a_window_of_one_picture(
+def test_a_still_is_a_window_of_a_single_frame(
     load: Callable[..., PoseEstimator], images: list[np.ndarray], boxes: list[np.ndarray]
 ) -> None:
     estimator = load()
     points, scores = estimator.estimate_images(images[:1], [boxes[0][0]])
-    window_points, window_scores = estimator.estimate_windows([[images[0]] * 5], boxes[:1], mode="key")
-    assert points.shape == (1, 19, 2)
-    assert np.abs(points - window_points[:, 2]).max() < 1e-2
-    assert np.abs(scores - window_scores[:, 2]).max() < 1e-4
+    crop = cut_window(images[:1], window_transform(boxes[0][:1], estimator.config.crop_hw))
+    with torch.inference_mode():
+        heatmaps = estimator.network(normalise_images(torch.from_numpy(crop).permute(0, 3, 1, 2))[None])
+    cells, expected_scores = decode(heatmaps[0])
+    assert heatmaps.shape[1] == 1 and points.shape == (1, 19, 2)
+    transform = window_transform(boxes[0][:1], estimator.config.crop_hw)
+    assert np.abs(points - transform.to_frame(cell_to_crop(cells, 4))).max() < 1e-3
+    assert np.abs(scores - expected_scores).max() < 1e-5
 
 
 def test_windows_take_a_thread_each_and_one_left_over_takes_all(

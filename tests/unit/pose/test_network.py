@@ -105,6 +105,36 @@ def test_t_of_1_makes_unified_and_spatial_scans_the_same() -> None:
     assert torch.equal(scan.order[2], scan.order[1])
 
 
+def test_a_single_frame_reaches_every_weight_and_every_token() -> None:
+    torch.manual_seed(0)
+    network = PoseNetwork(TINY)
+    images = torch.randn(2, 1, 3, 64, 32)
+    heatmaps = network(images)
+    assert heatmaps.shape == (2, 1, 19, 16, 8)
+    assert torch.equal(network.eval()(images, frame=1), network(images))
+    heatmaps.square().mean().backward()
+    unused = [n for n, p in network.named_parameters() if p.grad is None or not torch.isfinite(p.grad).all()]
+    assert not unused
+
+
+@pytest.mark.parametrize("block", [GlobalBlock, LocalBlock])
+def test_a_single_frame_equals_a_network_made_for_one(block: type[GlobalBlock | LocalBlock]) -> None:
+    config = replace(TINY, has_channel_attention=False)
+    torch.manual_seed(0)
+    ours, single = block(config, 0.0).eval(), block(replace(config, num_frames=1), 0.0).eval()
+    single.load_state_dict(ours.state_dict())
+    x = tokens(config)[:, :1]
+    with torch.no_grad():
+        assert torch.equal(ours(x), single(x))
+
+
+def test_channel_attention_takes_a_single_frame_for_a_clip_that_stands_still() -> None:
+    torch.manual_seed(0)
+    attention = ChannelAttention(3, 16, 0.5)
+    x = torch.randn(2, 1, 4, 4, 16)
+    torch.testing.assert_close(attention(x)[:, 0], attention(x.expand(-1, 3, -1, -1, -1))[:, 1])
+
+
 def test_freezing_leaves_the_encoder_and_its_statistics_alone() -> None:
     torch.manual_seed(0)
     network = PoseNetwork(FROZEN).train()

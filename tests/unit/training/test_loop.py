@@ -105,7 +105,28 @@ def test_batches_made_in_other_processes_are_the_same(drawn_set: Path) -> None:
     here = list(stage_batches(RECIPE, sets, 0, start=9))
     elsewhere = list(stage_batches(RECIPE, sets, 0, start=9, workers=2))
     assert len(here) == len(elsewhere) == 3
-    for a, b in zip(here, elsewhere, strict=True):
+    for (a,), (b,) in zip(here, elsewhere, strict=True):
         assert torch.equal(a.images, b.images)
         assert torch.allclose(a.cells, b.cells, equal_nan=True)
         assert torch.equal(a.is_labelled, b.is_labelled)
+
+
+def test_single_frames_come_beside_the_windows(drawn_set: Path) -> None:
+    stage = replace(STAGES[1], num_singles=3)
+    sets = [Stills(load_stills(RECIPE.data[0], drawn_set))]
+    windows, singles = next(stage_batches(replace(RECIPE, stages=(STAGES[0], stage)), sets, 1, start=0))
+    assert windows.images.shape[:2] == (stage.batch_size, stage.num_frames)
+    assert singles.images.shape[:2] == (3, 1)
+
+
+def test_single_frames_have_shares_of_their_own() -> None:
+    entry = RECIPE.data[0]
+    recipe = replace(RECIPE, data=(entry, replace(entry, share=2.0, single_share=0.0)))
+    assert recipe.shares == (1.0, 2.0) and recipe.single_shares == (1.0, 0.0)
+
+
+def test_a_run_with_single_frames_learns_from_both(drawn_set: Path, tmp_path: Path) -> None:
+    stages = (replace(STAGES[1], num_singles=2),)
+    losses, _ = train(replace(RECIPE, stages=stages), drawn_set, tmp_path / "both")
+    alone, _ = train(replace(RECIPE, stages=(STAGES[1],)), drawn_set, tmp_path / "alone")
+    assert losses[0] != alone[0] and all(np.isfinite(losses))
