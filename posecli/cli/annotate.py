@@ -57,6 +57,9 @@ def annotate(
     hop: Annotated[
         int | None, typer.Option("--hop", min=1, help="Frames between windows; fewer overlap more: slower, steadier.")
     ] = None,
+    mirror: Annotated[
+        bool, typer.Option("--mirror", help="Look at everyone a second time, mirrored: twice the time, more accurate.")
+    ] = False,
     persons: Annotated[str, typer.Option("--persons", help="Whom to keep: all, largest, or longest (seen).")] = "all",
     smooth: Annotated[
         bool, typer.Option("--smooth/--no-smooth", help="Smooth over time; raw points are kept too.")
@@ -99,6 +102,7 @@ def annotate(
         detect_every=detect_every,
         mode=window_mode,
         hop=hop,
+        mirror=mirror,
         persons=persons,
         smooth=smooth,
         start_s=_parse_time(start, "--start"),

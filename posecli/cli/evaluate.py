@@ -73,6 +73,10 @@ def keypoints(
         typer.Option("--window-mode", help="Videos. clip, key: see posecli annotate. still: every frame by itself."),
     ] = "clip",
     hop: Annotated[int | None, typer.Option("--hop", min=1, help="Videos: frames between windows.")] = None,
+    mirror: Annotated[
+        bool | None,
+        typer.Option(help="Look at everyone a second time, mirrored, and average. Usual for pictures, not for videos."),
+    ] = None,
     raw: _Raw = False,
     per_joint: Annotated[bool, typer.Option("--per-joint", help="Also a table by keypoint.")] = False,
     worst: Annotated[int, typer.Option("--worst", min=1, help="How many people the sheet shows.")] = 24,
@@ -104,6 +108,7 @@ def keypoints(
         detector=detector,
         detector_weights=detector_weights,
         window_mode=cast("VideoMode", window_mode),
+        mirror=images is not None if mirror is None else mirror,
         hop=hop,
         raw=raw,
         device=device,
@@ -253,7 +258,7 @@ def _judge_stills(annotations: Path, images: Path, chosen: KeypointOptions, shee
     from posecli.people.detector import create_detector
     from posecli.pose.estimator import PoseEstimator
 
-    estimator = PoseEstimator.load(chosen.weights, device=chosen.device)
+    estimator = PoseEstimator.load(chosen.weights, device=chosen.device, is_mirrored=chosen.mirror)
     finder = None
     if chosen.boxes == "detected":
         finder = create_detector(chosen.detector, device=chosen.device, weights=chosen.detector_weights)

@@ -26,6 +26,7 @@ class KeypointOptions:
     detector: str
     detector_weights: str | None
     window_mode: VideoMode
+    mirror: bool
     hop: int | None
     raw: bool
     device: str
@@ -51,7 +52,7 @@ def estimate_clips(annotations: Path, videos: Path, chosen: KeypointOptions) -> 
     from posecli.evaluation.video_keypoints import estimate_video
     from posecli.pose.estimator import PoseEstimator
 
-    estimator = PoseEstimator.load(chosen.weights, device=chosen.device)
+    estimator = PoseEstimator.load(chosen.weights, device=chosen.device, is_mirrored=chosen.mirror)
     clips = []
     for labels, video in pairs:
         with console.progress("evaluate") as line:
@@ -76,6 +77,7 @@ def annotate_clips(annotations: Path, videos: Path, chosen: KeypointOptions) -> 
         detector=chosen.detector,
         detector_weights=chosen.detector_weights,
         mode=chosen.window_mode,
+        mirror=chosen.mirror,
         hop=chosen.hop,
         device=chosen.device,
     )

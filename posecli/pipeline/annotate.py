@@ -110,7 +110,11 @@ def annotate(
         if not journal_file.exists():
             _check_outputs(outputs, set(), overwrite=overwrite)
         estimator = PoseEstimator.load(
-            settings.weights, device=settings.device, backend=settings.scan_backend, crew=crew
+            settings.weights,
+            device=settings.device,
+            backend=settings.scan_backend,
+            is_mirrored=settings.mirror,
+            crew=crew,
         )
         detector = _detector(settings)
         record = _record(settings, detector, estimator)

@@ -30,6 +30,7 @@ from posecli.pose.heatmaps import Refinement, cell_to_crop, find_peaks
 from posecli.pose.network import PoseNetwork
 from posecli.pose.windows import WindowMode
 from posecli.records import FloatArray, ImageArray
+from posecli.skeletons import COCO17, POSECLI19
 from posecli.ssm import resolve_backend
 from posecli.stopwatch import Stopwatch
 
@@ -61,6 +62,8 @@ class PoseEstimator:
         backend: Of the selective scan, see `posecli.ssm.multi_scan`.
         refinement: Sub-cell decoding, see `posecli.pose.heatmaps.decode`.
         batch_size: Windows a forward pass; ``None``: 1 on a CPU, 32 on a GPU. Halved when memory runs out, which `notes` tells.
+        is_mirrored: Whether everybody is looked at a second time in the mirror and the heatmaps are averaged (the field's "flip
+            test"): twice the time.
         precision: ``float32`` (on a GPU without TensorFloat-32: results are those of a CPU but for rounding), or ``bfloat16``:
             matrix products and convolutions in 16 bits, on a CUDA device that has them.
         crew: Who works; ``None``: as many threads as torch has, found anew when that number changes.
@@ -80,6 +83,7 @@ class PoseEstimator:
         backend: str = "auto",
         refinement: Refinement = "parabola",
         batch_size: int | None = None,
+        is_mirrored: bool = False,
         precision: Precision = "float32",
         crew: Crew | None = None,
         stopwatch: Stopwatch | None = None,
@@ -94,13 +98,15 @@ class PoseEstimator:
         for module in network.modules():
             if isinstance(module, SelectiveScan):
                 module.backend = self.backend
-        self.name, self.sha256, self.refinement = name, sha256, refinement
+        self.name, self.sha256, self.refinement, self.is_mirrored = name, sha256, refinement, is_mirrored
         is_gpu = self.device.type == "cuda"
         self.batches = BatchSize(batch_size or (_BATCH_CUDA if is_gpu else _BATCH_CPU), what="windows of poses")
         self.stopwatch = stopwatch or Stopwatch()
         self._given_crew, self._own_crew = crew, Crew(1)
         self._graphs = GraphRunner(self._infer) if is_gpu else None
         self._pinned: Tensor | None = None
+        skeleton = POSECLI19 if self.config.num_keypoints == len(POSECLI19) else COCO17
+        self._mirror_order = torch.from_numpy(skeleton.flip_indices.copy()).to(self.device)
 
     @classmethod
     def load(
@@ -110,6 +116,7 @@ class PoseEstimator:
         device: str = "cpu",
         backend: str = "auto",
         batch_size: int | None = None,
+        is_mirrored: bool = False,
         precision: Precision = "float32",
         crew: Crew | None = None,
         stopwatch: Stopwatch | None = None,
@@ -130,6 +137,7 @@ class PoseEstimator:
             device=device,
             backend=backend,
             batch_size=batch_size,
+            is_mirrored=is_mirrored,
             precision=precision,
             crew=crew,
             stopwatch=stopwatch,
@@ -274,6 +282,9 @@ class PoseEstimator:
         images = normalise_images(crops.flatten(0, 1).permute(0, 3, 1, 2)).unflatten(0, (batch, frames))
         with _computing_in(self.precision, self.device):
             heatmaps = self.network(images, frame=frame)
+            if self.is_mirrored:
+                seen = self.network(images.flip(-1), frame=frame)
+                heatmaps = (heatmaps + seen.flip(-1)[:, :, self._mirror_order]) / 2
         return find_peaks(heatmaps.flatten(0, 1), refinement=self.refinement).unflatten(0, (batch, -1))
 
 

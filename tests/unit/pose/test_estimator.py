@@ -18,6 +18,7 @@ from posecli.pose.crops import cut_window, window_transform
 from posecli.pose.estimator import PoseEstimator
 from posecli.pose.graphs import GraphRunner
 from posecli.pose.heatmaps import cell_to_crop, decode
+from posecli.skeletons import POSECLI19
 
 _NUM_WINDOWS = 5
 _TOO_MUCH = 1 << 58  # floats: more than there are addresses
@@ -93,6 +94,23 @@ def test_a_still_is_a_window_of_a_single_frame(
     transform = window_transform(boxes[0][:1], estimator.config.crop_hw)
     assert np.abs(points - transform.to_frame(cell_to_crop(cells, 4))).max() < 1e-3
     assert np.abs(scores - expected_scores).max() < 1e-5
+
+
+def test_mirrored_estimates_mirror_exactly(
+    load: Callable[..., PoseEstimator], images: list[np.ndarray], boxes: list[np.ndarray]
+) -> None:
+    """A mirrored picture gives the mirrored pose, left and right exchanged; one look alone is not that even."""
+    image, box = images[0], boxes[0][0]
+    width = image.shape[1]
+    turned = np.array([width - 1 - box[2], box[1], width - 1 - box[0], box[3]], np.float32)
+    errors = []
+    for is_mirrored in (True, False):
+        estimator = load(is_mirrored=is_mirrored)
+        points, scores = estimator.estimate_images([image, np.ascontiguousarray(image[:, ::-1])], [box, turned])
+        back = points[1][POSECLI19.flip_indices] * [-1, 1] + [width - 1, 0]
+        same = scores[0] - scores[1][POSECLI19.flip_indices]
+        errors.append(float(np.abs(back - points[0]).max() + np.abs(same).max()))
+    assert errors[0] < 0.05 < errors[1]
 
 
 def test_windows_take_a_thread_each_and_one_left_over_takes_all(
