@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from posecli.cli import console, options
+from posecli.cli import console, options, pack
 from posecli.cli.threads import make_threads_patient, set_threads
 
 if TYPE_CHECKING:
@@ -113,3 +113,6 @@ def detector(
         trained = train_detector(recipe, data, run, init=init, report=report)
     write_atomic(out, trained.read_bytes(), overwrite=overwrite)
     console.info(f"wrote {out}")
+
+
+app.command("pack")(pack.pack)
