@@ -17,13 +17,10 @@ from posecli.formats.ground_truth import GroundTruth, LabelledImage, read_ground
 from posecli.records import BoolArray, FloatArray, IntArray
 from posecli.training.detector.recipe import BoxDataConfig
 from posecli.training.recipe import DataConfig
-from posecli.training.stills import MAX_BOX_PX
+from posecli.training.stills import MAX_BOX_PX, surroundings
 
 StillsConfig = DataConfig | BoxDataConfig
 
-# as `load_stills` cuts; a test compares what it reads before and after packing
-_SURROUNDINGS = 2.0
-_LEAST_SIDE = 0.6
 _DECIMALS = 3
 
 
@@ -91,11 +88,9 @@ class PictureNeed:
     def _cut(self, width: int, height: int) -> Cut:
         """Around all people's surroundings, scaled down as far as the smallest of them allows; sizes before scaling."""
         boxes = np.stack(self.boxes)
-        centre, longest = (boxes[:, :2] + boxes[:, 2:]) / 2, (boxes[:, 2:] - boxes[:, :2]).max(axis=1)
-        side = (boxes[:, 2:] - boxes[:, :2]) * _SURROUNDINGS / 2
-        side = np.maximum(side, side.max(axis=1, keepdims=True) * _LEAST_SIDE)
-        low = np.maximum(np.floor(centre - side).min(axis=0), 0).astype(int)
-        high = np.minimum(np.ceil(centre + side).max(axis=0), [width, height]).astype(int)
+        longest, seen = (boxes[:, 2:] - boxes[:, :2]).max(axis=1), surroundings(boxes)
+        low = np.maximum(np.floor(seen[:, :2]).min(axis=0), 0).astype(int)
+        high = np.minimum(np.ceil(seen[:, 2:]).max(axis=0), [width, height]).astype(int)
         if (high <= low).any():
             raise FormatError(f"{self.path}: {width}x{height} px, but its people are outside of it")
         factor = MAX_BOX_PX / max(float(MAX_BOX_PX), float(longest.min()))

@@ -14,12 +14,13 @@ import numpy as np
 
 from posecli.errors import FormatError
 from posecli.formats.ground_truth import GroundTruth, read_ground_truth
-from posecli.records import ImageArray
+from posecli.records import FloatArray, ImageArray
 from posecli.training.recipe import DataConfig
 from posecli.training.sample import Sample
 
 MAX_BOX_PX = 256
 _SURROUNDINGS = 2.0
+_LEAST_SIDE = 0.6
 
 
 def load_stills(config: DataConfig, root: Path, *, progress: Callable[[int, int], None] | None = None) -> list[Sample]:
@@ -56,6 +57,13 @@ def load_stills(config: DataConfig, root: Path, *, progress: Callable[[int, int]
     return stills
 
 
+def surroundings(boxes: FloatArray) -> FloatArray:
+    """(N, 4) xyxy px: what training may see of people with these boxes, beyond the picture's edge too; no side is much the shorter."""
+    centre, side = (boxes[:, :2] + boxes[:, 2:]) / 2, (boxes[:, 2:] - boxes[:, :2]) * _SURROUNDINGS / 2
+    side = np.maximum(side, side.max(axis=1, keepdims=True) * _LEAST_SIDE)
+    return np.concatenate([centre - side, centre + side], axis=1)
+
+
 def _is_usable(truth: GroundTruth, row: int, min_keypoints: int) -> bool:
     return not truth.is_crowd[row] and int((truth.keypoints[row, :, 2] > 0).sum()) >= min_keypoints
 
@@ -63,10 +71,9 @@ def _is_usable(truth: GroundTruth, row: int, min_keypoints: int) -> bool:
 def _cut(image: ImageArray, truth: GroundTruth, row: int) -> Sample:
     height, width = image.shape[:2]
     box = truth.boxes[row]
-    centre, side = (box[:2] + box[2:]) / 2, (box[2:] - box[:2]) * _SURROUNDINGS / 2
-    side = np.maximum(side, side.max() * 0.6)
-    low = np.maximum(np.floor(centre - side), 0).astype(int)
-    high = np.minimum(np.ceil(centre + side), [width, height]).astype(int)
+    seen = surroundings(box[None])[0]
+    low = np.maximum(np.floor(seen[:2]), 0).astype(int)
+    high = np.minimum(np.ceil(seen[2:]), [width, height]).astype(int)
     part = image[low[1] : high[1], low[0] : high[0]]
     factor = min(1.0, MAX_BOX_PX / float((box[2:] - box[:2]).max()))
     if factor < 1.0:
