@@ -9,6 +9,7 @@ from posecli.encoder import CompactEncoder, normalise_images
 from posecli.errors import ConfigError
 from posecli.pose.config import PoseConfig, ViTPoseConfig
 from posecli.pose.network import PoseNetwork
+from posecli.training.growth import grow
 from posecli.training.recipe import StageConfig
 
 
@@ -48,11 +49,17 @@ def build_model(config: PoseConfig, stage: StageConfig) -> nn.Module:
 
 
 def carry_over(previous: dict[str, Tensor], model: nn.Module) -> None:
-    """Start a stage from the averaged weights of the one before: the encoder always, the rest when the part is the same."""
+    """Start a stage from other weights: the encoder always, grown if it was smaller; the rest where names and shapes agree.
+
+    Raises:
+        ConfigError: The other encoder does not fit into this one.
+    """
     own = model.state_dict()
     prefix = "network." if isinstance(model, NetworkTraining) else ""
-    for name, value in previous.items():
-        target = name if name in own else prefix + name
-        if target in own and own[target].shape == value.shape:
-            own[target] = value
+    named = {name if name in own else prefix + name: value for name, value in previous.items()}
+    part = prefix + "encoder."
+    fresh, trained = ({k: v for k, v in state.items() if k.startswith(part)} for state in (own, named))
+    if trained:
+        own |= grow(trained, fresh)
+    own |= {name: value for name, value in named.items() if name in own and own[name].shape == value.shape}
     model.load_state_dict(own)
