@@ -74,6 +74,9 @@ def clips(
     size: Annotated[str, typer.Option("--size", help="Width and height, px.")] = "960x540",
     people: Annotated[str, typer.Option("--people", help="How many at a time: 3, or 1..6.")] = "1..3",
     crowded: Annotated[int, typer.Option("--crowded", min=0, help="The last so many show five or six people.")] = 0,
+    hard: Annotated[
+        bool, typer.Option("--hard", help="Motion blur, things that pass in front, often bad light or a soft lens.")
+    ] = False,
     photographs: _Photographs = None,
     leave_out_modulo: _LeaveOut = 0,
     split: _Split = "train",
@@ -89,7 +92,8 @@ def clips(
     from posecli.training.synthetic.clip_scene import ClipConfig
     from posecli.training.synthetic.clips import render_clips
 
-    config = ClipConfig(seconds, fps, _parse_pair(size, "x", "--size"), _parse_pair(people, "..", "--people"))
+    size_wh, fewest_and_most = _parse_pair(size, "x", "--size"), _parse_pair(people, "..", "--people")
+    config = ClipConfig(seconds, fps, size_wh, fewest_and_most, is_hard=hard)
     assets = open_assets(_paths(avatars, motion, environments, photographs, leave_out_modulo, split))
     with console.progress("render") as line:
         files = render_clips(

@@ -83,6 +83,16 @@ def test_truth_of_both_files_agrees(inputs: list[str], tmp_path: Path) -> None:
     assert (inside[:, :2] >= -0.5).all()
 
 
+def test_hard_clips_hide_more(inputs: list[str], tmp_path: Path) -> None:
+    hidden = []
+    for name, more in (("usual", ()), ("hard", ("--hard",))):
+        assert clips(tmp_path / name, inputs, "--clips", "3", "--people", "2", *more).exit_code == 0
+        truths = [read_ground_truth(path).keypoints for path in sorted((tmp_path / name).glob("clip_000?.json"))]
+        flags = np.concatenate([points[..., 2].reshape(-1) for points in truths])
+        hidden.append(float((flags == 1).sum() / max((flags > 0).sum(), 1)))
+    assert hidden[1] > hidden[0] + 0.01
+
+
 def test_the_same_seed_gives_the_same_clip(inputs: list[str], tmp_path: Path) -> None:
     """The truth to the bit; the pictures as far as the encoder repeats itself, which it does not quite."""
     for name in ("a", "b"):

@@ -31,16 +31,18 @@ _MAX_DISTANCE_M = 14.0
 _APART_M = 0.55
 _PLACE_ATTEMPTS = 30
 _MARGIN_PX = 48
+_PASSING_PER_SECOND = 1.5  # things that pass in front of each person of a hard clip
 
 
 @dataclass(frozen=True, slots=True)
 class ClipConfig:
-    """What is wanted: ``seconds``, ``fps``, ``size_wh`` px, ``people``: fewest and most."""
+    """What is wanted: ``seconds``, ``fps``, ``size_wh`` px, ``people``: fewest and most, ``is_hard``: blurred, covered, often dark."""
 
     seconds: float
     fps: float
     size_wh: tuple[int, int]
     people: tuple[int, int]
+    is_hard: bool = False
 
     @property
     def num_frames(self) -> int:
@@ -50,7 +52,7 @@ class ClipConfig:
 
 def stage_clip(assets: Assets, config: ClipConfig, rng: np.random.Generator) -> Scene:
     """Compose a clip."""
-    num_exposures = 3 if rng.random() < 0.5 else 1
+    num_exposures = 3 if rng.random() < 0.5 or config.is_hard else 1
     count = int(rng.integers(config.people[0], config.people[1] + 1))
     actors = tuple(_cast(assets, config, rng, num_exposures) for _ in range(count))
     for row, actor in enumerate(actors):
@@ -69,7 +71,7 @@ def stage_clip(assets: Assets, config: ClipConfig, rng: np.random.Generator) -> 
         backdrop=_backdrop(assets, environment, camera, is_still, rng),
         light=random_light(environment, rng),
         shadow_strength=rng.uniform(0.5, 0.95),
-        covers=_covers(assets, camera, rng) if is_still else (),
+        covers=_covers(assets, cameras, actors, config, rng, is_still=is_still),
         num_exposures=num_exposures,
     )
 
@@ -77,7 +79,7 @@ def stage_clip(assets: Assets, config: ClipConfig, rng: np.random.Generator) -> 
 def _cast(assets: Assets, config: ClipConfig, rng: np.random.Generator, num_exposures: int) -> Actor:
     avatar = assets.avatar(rng)
     clip = _long_clip(assets, config.seconds, rng)
-    shutter = rng.uniform(0.4, 1.0) / num_exposures
+    shutter = rng.uniform(0.75 if config.is_hard else 0.4, 1.0) / num_exposures
     offsets = (np.arange(num_exposures) - num_exposures // 2) * shutter
     times = (np.arange(config.num_frames)[:, None] + offsets).reshape(-1) / config.fps
     start = rng.uniform(0, max(clip.duration_s - config.seconds, 0.0)) + 1 / config.fps
@@ -200,11 +202,41 @@ def _backdrop(
     )
 
 
-def _covers(assets: Assets, camera: Camera, rng: np.random.Generator) -> tuple[Cover, ...]:
-    if rng.random() > 0.3:
+def _passing(
+    assets: Assets, cameras: Sequence[Camera], actors: Sequence[Actor], config: ClipConfig, rng: np.random.Generator
+) -> tuple[Cover, ...]:
+    """Things close to the camera that pass in front of somebody: what they hide for some frames is seen in others."""
+    covers = []
+    for _ in range(max(1, round(_PASSING_PER_SECOND * config.seconds * len(actors)))):
+        actor, met = actors[int(rng.integers(len(actors)))], int(rng.integers(config.num_frames))
+        num_exposures = len(actor.points) // config.num_frames
+        places = cameras[met].project(actor.points[met * num_exposures])[0]
+        box = np.concatenate([places.min(axis=0), places.max(axis=0)]).astype(np.float32)
+        cover = random_cover(box, config.size_wh, rng, assets.photographs)
+        heading = rng.uniform(0.0, 2.0 * np.pi)
+        speed = float((box[2:] - box[:2]).max()) / (
+            rng.uniform(0.2, 1.0) * config.fps
+        )  # a body's length takes so many s
+        velocity = speed * np.array([np.cos(heading), 0.3 * np.sin(heading)])
+        covers.append(replace(cover, outline=cover.outline - velocity * met, velocity=velocity))
+    return tuple(covers)
+
+
+def _covers(
+    assets: Assets,
+    cameras: Sequence[Camera],
+    actors: Sequence[Actor],
+    config: ClipConfig,
+    rng: np.random.Generator,
+    *,
+    is_still: bool,
+) -> tuple[Cover, ...]:
+    if config.is_hard:
+        return _passing(assets, cameras, actors, config, rng)
+    if not is_still or rng.random() > 0.3:
         return ()
-    width, height = camera.size_wh
+    width, height = config.size_wh
     box = np.array([width * 0.2, height * 0.3, width * 0.8, height], np.float32)
-    cover = random_cover(box, camera.size_wh, rng, assets.photographs)
+    cover = random_cover(box, config.size_wh, rng, assets.photographs)
     middle = cover.outline.mean(axis=0)
     return (replace(cover, outline=middle + (cover.outline - middle) * 0.5, velocity=np.zeros(2)),)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from posecli.training.synthetic.clip_scene import ClipConfig, stage_clip
 from posecli.training.synthetic.degrade import degrade, random_degradation
 from posecli.training.synthetic.labels import OUTSIDE, PersonTruth, frame_truth
 from posecli.training.synthetic.scene import Scene, render_frame
+from posecli.training.synthetic.window import HARD, USUAL
 from posecli.video.sheet import contact_sheet
 from posecli.video.sink import VideoSink
 from posecli.video.source import probe
@@ -94,7 +95,7 @@ def render_clips(
                 report(before + done, count * config.num_frames)
 
         people = _CROWD if index >= count - crowded else config.people
-        own = ClipConfig(config.seconds, config.fps, config.size_wh, people)
+        own = replace(config, people=people)
         rng = np.random.default_rng((seed, index))
         _render_clip(assets, files, own, rng, index=index, overwrite=overwrite, report=told)
     return all_files
@@ -135,8 +136,14 @@ def _render_clip(
             truths.append(frame_truth(scene, frame, rendered))
             if frame == 0:
                 person_px = _person_px(truths[0], config)
+                style = HARD if config.is_hard else USUAL
                 how = random_degradation(
-                    rng, person_px=person_px, brightness=float(rendered.image.mean()), allow_video=False
+                    rng,
+                    person_px=person_px,
+                    brightness=float(rendered.image.mean()),
+                    dark=style.dark,
+                    soft=style.soft,
+                    allow_video=False,
                 )
             sink.write(degrade([rendered.image], how, rng)[0], frame)
             report(frame + 1)
