@@ -124,6 +124,28 @@ def motion_surprise(state: MotionState, boxes: FloatArray | Float64Array) -> tup
     return np.asarray((innovation**2 / variance).sum(axis=1), np.float64), float(np.log(variance).sum())
 
 
+def reverse_motion(state: MotionState) -> MotionState:
+    """The same state in a film run backwards: at minus its time, with opposite rates."""
+    sign = np.array([1.0, -1.0])
+    return MotionState(-state.time_s, state.mean * sign, state.covariance * np.outer(sign, sign))
+
+
+def motion_misfit(state: MotionState, other: MotionState) -> Float64Array:
+    """How badly two states of the same moment, known independently, fit one person.
+
+    Args:
+        state: From the past.
+        other: From the future, see `reverse_motion`.
+
+    Returns:
+        (4,) squared Mahalanobis distances of value and rate: chi-square with 2 degrees of freedom for each of cx, cy, log width and
+        log height when it is one person.
+    """
+    difference = state.mean - other.mean
+    solved = np.linalg.solve(state.covariance + other.covariance, difference[:, :, None])[:, :, 0]
+    return np.asarray((difference * solved).sum(axis=1), np.float64)
+
+
 def _measure(box: FloatArray | Float64Array) -> Float64Array:
     """(4,) xyxy px -> cx, cy, log width, log height."""
     corners = np.asarray(box, np.float64)

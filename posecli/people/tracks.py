@@ -1,9 +1,11 @@
 """Finished tracks, looked at once more as a whole: mend, fill, sort out, number, and say where doubt remains.
 
 The tracker decides frame by frame; here the end of one track and the beginning of the next are both known. Rows (frames of a track)
-that nothing backs are cut, tracks of the same person are joined, short gaps are filled, what is too short or too unsure is dropped,
-and ids are numbered from 0 in order of appearance. Suspects are the places where an id may have moved from one person to another.
-Smooth afterwards (`pose/smoothing.py`), so that the seams are smoothed too.
+that nothing backs are cut, tracks of the same person are joined, what is too short or too unsure is dropped, tracks that changed
+people where those met are put right, short gaps are filled, and ids are numbered from 0 in order of appearance.
+
+Suspects are the places where an id may have moved from one person to another. Smooth afterwards (`pose/smoothing.py`), so that the
+seams are smoothed too.
 
 Legend: T frames of a track, K keypoints.
 """
@@ -18,6 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from posecli.errors import ConfigError
+from posecli.people.crossings import Exchange, find_exchanges
+from posecli.people.sightings import ColourTable, sightings_of
 from posecli.people.similarity import MIN_KEYPOINT_SCORE, pose_score
 from posecli.people.stitching import Stitch, find_stitches, overlapping_pairs, shared_oks
 from posecli.records import FloatArray, IntArray, PoseSequence
@@ -40,7 +44,9 @@ class StitchConfig:
     ``max_stitch_gap_s``: a track may continue another after at most this. ``min_fit``: how well it must fit (`find_stitches`).
     ``max_fill_gap_s``: gaps inside a track up to this are filled by interpolation. ``min_backing_score``: a row without a detection
     whose pose scores less is cut. ``duplicate_oks``: tracks whose poses are this alike on the frames they share are one.
-    ``suspect_oks``: tracks this alike in some frame are reported. ``min_frames`` (never more than the video has) and ``min_score``
+    ``min_exchange_gain``: tracks
+    change places after a meeting when that fits better by this (twice the log odds). ``suspect_oks``: tracks this alike in some frame
+    are reported. ``min_frames`` (never more than the video has) and ``min_score``
     (mean pose score): what a track needs to stay.
     """
 
@@ -49,6 +55,7 @@ class StitchConfig:
     max_fill_gap_s: float = 0.5
     min_backing_score: float = 0.3
     duplicate_oks: float = 0.7
+    min_exchange_gain: float = 4.0
     suspect_oks: float = 0.5
     min_frames: int = 4
     min_score: float = 0.3
@@ -66,18 +73,22 @@ class StitchConfig:
 class SuspectSwitch:
     """A frame where ids may have moved between people.
 
-    ``reason``: ``stitched`` (two tracks were joined although another fitted as well), ``overlap`` (two tracks on one body), ``jump``
-    (a pose leaps).
+    ``reason``: ``stitched`` (two tracks were joined although another fitted as well), ``exchanged`` (two tracks were, after a
+    meeting), ``overlap`` (two tracks on one body), ``jump`` (a pose leaps).
     """
 
     frame_index: int
     track_ids: tuple[int, ...]
-    reason: Literal["stitched", "overlap", "jump"]
+    reason: Literal["stitched", "exchanged", "overlap", "jump"]
 
 
 @dataclass(frozen=True)
 class StitchResult:
-    """``poses`` by id; ``suspects`` in order of frames; ``new_ids``: ids that came in -> ids that went out (dropped: absent)."""
+    """What came of the tracks.
+
+    ``poses`` by id; ``suspects`` in order of frames; ``new_ids``: ids that came in -> ids that went out (dropped: absent); where
+    tracks were exchanged, the one that has the beginning.
+    """
 
     poses: tuple[PoseSequence, ...]
     suspects: tuple[SuspectSwitch, ...]
@@ -86,11 +97,12 @@ class StitchResult:
 
 @dataclass(frozen=True)
 class _Group:
-    """A track in the making, with the ids it came from and the stitches that were doubtful (frames)."""
+    """A track in the making, with the ids it came from, the stitches that were doubtful and the exchanges (frames)."""
 
     sequence: PoseSequence
     ids: tuple[int, ...]
     doubtful_frames: tuple[int, ...] = ()
+    exchanged_frames: tuple[int, ...] = ()
 
 
 def stitch_tracks(
@@ -101,6 +113,8 @@ def stitch_tracks(
     first_frame_index: int = 0,
     confirmed_ids: Collection[int] | None = None,
     merged: Mapping[int, int] | None = None,
+    looked_at: IntArray | None = None,
+    colours: Mapping[int, ColourTable] | None = None,
 ) -> StitchResult:
     """Mend the tracks of one video.
 
@@ -111,6 +125,8 @@ def stitch_tracks(
         first_frame_index: The frame of the first row of ``time_s``.
         confirmed_ids: The tracks that count (`TrackLedger.confirmed_ids`); ``None``: all.
         merged: Ids that are another one (`TrackLedger.merged`).
+        looked_at: The frames that were searched for people, ascending: between them, boxes are interpolated; ``None``: all.
+        colours: What people wear, by id; of none, some or all of those frames.
 
     Returns:
         The tracks, numbered from 0, and what was doubtful about them. In filled rows ``interpolated`` is true, ``raw_keypoints`` are
@@ -126,10 +142,17 @@ def stitch_tracks(
     sigmas = get_skeleton(groups[0].sequence.skeleton).sigma_array
     groups = _join_duplicates(groups, sigmas, config.duplicate_oks)
     groups = _join_stitches(groups, times, first_frame_index, sigmas, config)
+    groups = [g for g in groups if _is_worth(g.sequence, min(config.min_frames, len(times)), config.min_score)]
+    looked_at = first_frame_index + np.arange(len(times)) if looked_at is None else looked_at
+    row_times = [times[group.sequence.frame_indices - first_frame_index] for group in groups]
+    sightings = [
+        sightings_of(g.sequence, g.ids, t, looked_at=looked_at, colours=colours or {})
+        for g, t in zip(groups, row_times, strict=True)
+    ]
+    groups = _exchanged(groups, find_exchanges(sightings, min_gain=config.min_exchange_gain))
     groups = [
         replace(group, sequence=_fill_gaps(group.sequence, times, first_frame_index, config.max_fill_gap_s))
         for group in groups
-        if _is_worth(group.sequence, min(config.min_frames, len(times)), config.min_score)
     ]
     groups.sort(key=lambda group: (int(group.sequence.frame_indices[0]), min(group.ids)))
     groups = [replace(group, sequence=replace(group.sequence, track_id=n)) for n, group in enumerate(groups)]
@@ -222,6 +245,26 @@ def _join_stitches(
     return result
 
 
+def _exchanged(groups: Sequence[_Group], exchanges: Sequence[Exchange]) -> list[_Group]:
+    """Who was on one track until an exchange goes on with the rest of the other."""
+    by_number = list(groups)
+    for exchange in exchanges:
+        a, b, frame = exchange.first, exchange.second, exchange.frame_index
+        pair = by_number[a], by_number[b]
+        by_number[a], by_number[b] = _crossed(pair[1], pair[0], frame), _crossed(pair[0], pair[1], frame)
+    return [group for group in by_number if len(group.sequence)]
+
+
+def _crossed(before: _Group, after: _Group, frame: int) -> _Group:
+    early, late = before.sequence.frame_indices < frame, after.sequence.frame_indices >= frame
+    return _Group(
+        join_rows([select_rows(before.sequence, early), select_rows(after.sequence, late)]),
+        before.ids,
+        tuple(f for f in before.doubtful_frames if f < frame) + tuple(f for f in after.doubtful_frames if f >= frame),
+        (*(f for f in before.exchanged_frames if f < frame), frame),
+    )
+
+
 def _joined(parts: Sequence[_Group]) -> _Group:
     return _Group(join_rows([part.sequence for part in parts]), tuple(i for part in parts for i in part.ids))
 
@@ -268,6 +311,7 @@ def _suspects(
 ) -> tuple[SuspectSwitch, ...]:
     sequences = [group.sequence for group in groups]
     found = [SuspectSwitch(f, (g.sequence.track_id,), "stitched") for g in groups for f in g.doubtful_frames]
+    found += [SuspectSwitch(f, (g.sequence.track_id,), "exchanged") for g in groups for f in g.exchanged_frames]
     for sequence in sequences:
         row_times = times[sequence.frame_indices - first_frame_index]
         found += [SuspectSwitch(frame, (sequence.track_id,), "jump") for frame in _jumps(sequence, row_times)]

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from posecli.crew import Crew
+from posecli.people.appearance import sample_colours
 from posecli.people.detector import Detector
 from posecli.people.tracker import TrackedBox, Tracker
 from posecli.pipeline.journal import Journal
@@ -31,6 +32,7 @@ STAGES = ("decode", "detect", "track", "crop", "pose")
 _CHUNKS_BETWEEN_STATES = 12
 _COORDINATE_DECIMALS = 3
 _SCORE_DECIMALS = 5
+_COLOUR_DECIMALS = 1
 
 
 @dataclass
@@ -173,11 +175,12 @@ class FirstPass:
         own, end = buffer.span(route.own(chunk)), route.own(chunk).stop
         is_last = not buffer.span(range(end, end + 1))
         stop = own[-1].index + 1
-        poses = self._final_poses(buffer, stop if is_last else stop - self.plan.num_before)
+        poses, colours = self._final_poses(buffer, stop if is_last else stop - self.plan.num_before)
         content = {
             "frames": [[f.index, f.pts, f.time_s, f.status == "corrupt"] for f in own],
             "boxes": [[t.track_id, key.index, *_rounded_box(t)] for t in tracked],
             "poses": poses,
+            "colours": colours,
         }
         has_state = is_last or chunk % _CHUNKS_BETWEEN_STATES == _CHUNKS_BETWEEN_STATES - 1
         state = self._state(buffer, route.first_needed(chunk + 1)) if has_state else None
@@ -215,17 +218,25 @@ class FirstPass:
             merger.add(indices, points[person], scores[person], weights)
         self.times.num_person_frames += int((weights > 0).sum()) * len(tracked)
 
-    def _final_poses(self, buffer: FrameBuffer, end: int) -> list[list[Any]]:
-        """Poses of frames before ``end``: told to the tracker and returned as [track id, frame, points..., scores...]."""
+    def _final_poses(self, buffer: FrameBuffer, end: int) -> tuple[list[list[Any]], list[list[Any]]]:
+        """Poses of frames before ``end``: told to the tracker and returned as [track id, frame, points..., scores...].
+
+        Also, where the detector looked, what the people wear: [track id, frame, colours...].
+        """
         rows: list[list[Any]] = []
+        colours: list[list[Any]] = []
         for track_id, merger in self.mergers.items():
-            for frame, points, scores in merger.pop_until(end):
+            for index, points, scores in merger.pop_until(end):
+                frame = buffer.get(index)
                 kept_points = np.round(points.astype(np.float64), _COORDINATE_DECIMALS)
                 kept_scores = np.round(scores.astype(np.float64), _SCORE_DECIMALS)
-                self.tracker.observe_pose(track_id, frame, buffer.get(frame).time_s, kept_points, kept_scores)
-                rows.append([track_id, frame, kept_points.ravel().tolist(), kept_scores.tolist()])
+                self.tracker.observe_pose(track_id, index, frame.time_s, kept_points, kept_scores)
+                rows.append([track_id, index, kept_points.ravel().tolist(), kept_scores.tolist()])
+                if self.route.is_look(index):
+                    worn = sample_colours(frame.image, kept_points, kept_scores).astype(np.float64)
+                    colours.append([track_id, index, np.round(worn, _COLOUR_DECIMALS).tolist()])
         self.mergers = {track_id: merger for track_id, merger in self.mergers.items() if merger}
-        return rows
+        return rows, colours
 
 
 def _rounded_box(tracked: TrackedBox) -> list[Any]:

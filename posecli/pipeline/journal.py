@@ -20,6 +20,7 @@ import orjson
 from posecli.errors import OutputError
 
 _OPTIONS = orjson.OPT_SERIALIZE_NUMPY
+_VERSION = 2
 
 
 def journal_path(output: Path) -> Path:
@@ -53,7 +54,7 @@ class Journal:
 
     def __init__(self, path: Path, run: Mapping[str, Any]) -> None:
         self.path = path
-        self._header = {"run": orjson.loads(orjson.dumps(run, option=_OPTIONS))}
+        self._header = {"version": _VERSION, "run": orjson.loads(orjson.dumps(run, option=_OPTIONS))}
         self.is_foreign = False
         self.is_worth_keeping = False
         self.resume: Resume | None = None

@@ -46,3 +46,8 @@ class Route:
     def key(self, chunk: int) -> int:
         """The frame it looks at, where the video is long enough."""
         return self.first_frame + self.plan.centre(chunk)
+
+    def is_look(self, frame: int) -> bool:
+        """Whether the frame is one that the detector looks at (where the video ends, it may look at another one)."""
+        chunk = (frame - self.first_frame) // self.plan.hop
+        return frame == self.key(chunk) and self.is_look_due(chunk)

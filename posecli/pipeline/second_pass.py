@@ -13,12 +13,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from posecli.people.appearance import NUM_COLOURS
+from posecli.people.sightings import ColourTable
 from posecli.people.tracker import TrackLedger
 from posecli.people.tracks import stitch_tracks
 from posecli.pipeline.settings import AnnotateSettings, Persons
 from posecli.pose.sides import settle_sides
 from posecli.pose.smoothing import jitter, smooth_sequence
-from posecli.records import FloatArray, FrameTable, PoseSequence
+from posecli.records import FloatArray, FrameTable, IntArray, PoseSequence
 from posecli.skeletons import POSECLI19
 
 _BOX_COLUMNS = 7
@@ -32,15 +34,27 @@ class _RawTrack:
     points: array[float] = field(default_factory=lambda: array("f"))
     scores: array[float] = field(default_factory=lambda: array("f"))
     looks: array[float] = field(default_factory=lambda: array("d"))
+    coloured_frames: array[int] = field(default_factory=lambda: array("q"))
+    colours: array[float] = field(default_factory=lambda: array("f"))
+
+    def colour_table(self) -> ColourTable:
+        """What the person wears, as arrays."""
+        values = np.array(self.colours, np.float32).reshape(-1, NUM_COLOURS)
+        return ColourTable(np.array(self.coloured_frames, np.int64), values)
 
 
 @dataclass(frozen=True)
 class Collected:
-    """Pass 1's results: all frames, and one sequence per id of the tracker, boxes interpolated between looks."""
+    """Pass 1's results: all frames, and one sequence per id of the tracker, boxes interpolated between looks.
+
+    ``looked_at``: the frames of those looks, as far as anybody was there. ``colours``: by id of the tracker.
+    """
 
     frames: FrameTable
     first_frame: int
     poses: tuple[PoseSequence, ...]
+    looked_at: IntArray
+    colours: Mapping[int, ColourTable]
 
 
 def collect(chunks: Iterable[Mapping[str, Any]], *, num_keypoints: int) -> Collected:
@@ -70,9 +84,15 @@ def collect(chunks: Iterable[Mapping[str, Any]], *, num_keypoints: int) -> Colle
             track.frames.append(frame)
             track.points.extend(points)
             track.scores.extend(scores)
+        for track_id, frame, colours in chunk["colours"]:
+            track = tracks.setdefault(track_id, _RawTrack())
+            track.coloured_frames.append(frame)
+            track.colours.extend(np.nan if value is None else value for value in colours)
     frames = FrameTable(np.array(pts, np.int64), np.array(times, np.float64), np.array(corrupt, np.bool_))
     poses = tuple(_sequence(i, track, num_keypoints) for i, track in sorted(tracks.items()) if track.frames)
-    return Collected(frames, first_frame, poses)
+    looked_at = np.unique(np.concatenate([np.zeros(0), *(track.looks[::_BOX_COLUMNS] for track in tracks.values())]))
+    colours_by_id = {i: track.colour_table() for i, track in tracks.items()}
+    return Collected(frames, first_frame, poses, looked_at.astype(np.int64), colours_by_id)
 
 
 def finish_poses(
@@ -97,6 +117,8 @@ def finish_poses(
         first_frame_index=first,
         confirmed_ids=ledger.confirmed_ids,
         merged=ledger.merged,
+        looked_at=collected.looked_at,
+        colours=collected.colours,
     )
     # from here on the flag is about keypoints: rows that no window estimated
     poses = [

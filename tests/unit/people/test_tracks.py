@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from posecli.errors import ConfigError
+from posecli.people.sightings import ColourTable
 from posecli.people.tracks import StitchConfig, SuspectSwitch, join_rows, select_rows, stitch_tracks
 from posecli.records import PoseSequence
 
@@ -154,6 +155,57 @@ def test_two_who_cross_stay_two_and_are_reported_once() -> None:
     (suspect,) = result.suspects
     assert (suspect.track_ids, suspect.reason) == ((0, 1), "overlap")
     assert abs(suspect.frame_index - 57) <= 1
+
+
+def test_tracks_that_changed_people_where_they_met_are_put_right_and_reported() -> None:
+    """They cross at frame 57 and lie on each other to frame 65; the tracker has let each turn back with the other's size."""
+    there = person(0, range(120), speed=100.0)
+    back = person(1, range(120), start_px=480.0, speed=-100.0)
+    small = replace(back, boxes=back.boxes + np.array([12, 60, -12, 0], np.float32))
+
+    def mixed(one: PoseSequence, other: PoseSequence) -> PoseSequence:
+        return join_rows([select_rows(one, np.arange(57)), select_rows(other, np.arange(57, 120))])
+
+    result = stitch_tracks([mixed(there, small), mixed(small, there)], TIMES, looked_at=np.arange(2, 120, 5))
+    whole = {sequence.track_id: sequence for sequence in result.poses}
+    exchanged = [suspect for suspect in result.suspects if suspect.reason == "exchanged"]
+    assert [suspect.track_ids for suspect in exchanged] == [(0,), (1,)]
+    frame = exchanged[0].frame_index
+    assert 40 < frame < 75
+    for track, truth in ((whole[0], there), (whole[1], small)):
+        is_sure = np.abs(np.arange(120) - 57) > abs(frame - 57)
+        np.testing.assert_array_equal(track.boxes[is_sure], truth.boxes[is_sure])
+        np.testing.assert_array_equal(track.frame_indices, np.arange(120))
+    assert result.new_ids == {0: 0, 1: 1}
+
+
+def test_colours_put_tracks_right_that_motion_cannot() -> None:
+    """Two of one size stand side by side after they met: only what they wear says who is who."""
+    frames = np.arange(120)
+
+    def steps(track_id: int, before_px: float, after_px: float) -> PoseSequence:
+        sequence = person(track_id, range(120), start_px=0.0, speed=0.0)
+        offset = np.where(frames < 50, before_px, np.where(frames < 70, 300.0, after_px)).astype(np.float32)
+        return replace(
+            sequence,
+            boxes=sequence.boxes + offset[:, None] * np.array([1, 0, 1, 0], np.float32),
+            keypoints=sequence.keypoints + offset[:, None, None] * np.array([1, 0], np.float32),
+        )
+
+    looked_at = np.arange(2, 120, 5)
+    light, dark = np.array([90, 0, 0, 90, 0, 0], np.float32), np.array([20, 30, 0, 20, 0, 30], np.float32)
+    colours = {
+        0: ColourTable(looked_at, np.where((looked_at < 60)[:, None], light, dark)),
+        1: ColourTable(looked_at, np.where((looked_at < 60)[:, None], dark, light)),
+    }
+    poses = [steps(0, 240.0, 250.0), steps(1, 360.0, 350.0)]
+    config = StitchConfig(duplicate_oks=1.0)
+    plain = stitch_tracks(poses, TIMES, config, looked_at=looked_at)
+    assert not [suspect for suspect in plain.suspects if suspect.reason == "exchanged"]
+    result = stitch_tracks(poses, TIMES, config, looked_at=looked_at, colours=colours)
+    assert result.poses[0].boxes[0, 0] == poses[0].boxes[0, 0]
+    assert result.poses[0].boxes[-1, 0] == poses[1].boxes[-1, 0]
+    assert SuspectSwitch(62, (0,), "exchanged") in result.suspects
 
 
 def test_rows_that_nothing_backs_are_cut_from_the_ends_and_bridged_inside() -> None:
