@@ -148,7 +148,7 @@ class Trainer:
         images, cells, is_labelled = (tensor.to(self.device, non_blocking=True) for tensor in batch)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.stage.precision == "bf16"):
             heatmaps = self.model(images)
-        loss = heatmap_loss(heatmaps, cells, is_labelled, sigma=self.recipe.sigma)
+        loss = heatmap_loss(heatmaps, cells, is_labelled, sigma=self.recipe.sigma, steadiness=self.recipe.steadiness)
         loss.backward()
         return float(loss.detach())
 

@@ -153,6 +153,7 @@ class Recipe:
         network: Name of the network config (`posecli.pose.config`).
         seed: Decides initialisation, sampling and augmentation.
         sigma: Gaussian target, cells.
+        steadiness: Weight of errors that change from frame to frame, see `posecli.training.losses.heatmap_loss`.
         ema_decay: Decay of the averaged weights, which are the ones released.
         initial: Weights (a registered name or a path) that the first stage starts from; empty: from nothing.
         data: The sets of stills.
@@ -166,6 +167,7 @@ class Recipe:
     data: tuple[DataConfig, ...] = ()
     seed: int = 0
     sigma: float = 2.0
+    steadiness: float = 0.0
     ema_decay: float = 0.999
     gradient_clip: float = 1.0
     initial: str = ""
