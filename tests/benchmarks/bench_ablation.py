@@ -3,7 +3,7 @@
     pip install 'posecli[bench]'        (matplotlib, for the plot)
     posecli synth windows TEST ... --split test --seed 12 --count 512 --hard
     python tests/benchmarks/bench_ablation.py --train TRAIN --test TEST --encoder weights/glsmamba-s.safetensors --out results.json \
-        [--plot ablation.png] [--seeds 1,2] [--steps 1500] [--variants full,t1,t3]
+        [--plot ablation.png] [--seeds 1,2] [--steps 1300] [--variants full,t1,t3]
 
 TRAIN and TEST are folders of rendered windows of five frames; TEST with avatars, motions and places that TRAIN has not.
 
@@ -20,7 +20,7 @@ For T = 1 there are three answers to "what is held equal?", all with full's numb
 What is left out is left out, not replaced, as in the paper: parameters differ and are reported.
 
 Crops are 128 x 96 px (32 x 24 tokens a frame), because a step costs 2.7 times less than at 192 x 160; batches are of 8 windows. One
-core of an EPYC (Zen 5) takes about 3 s for a step of all variants: 1500 steps, 12,000 windows, in about 75 minutes a seed. A killed
+core of an EPYC (Zen 5) takes about 3 s for a step of all variants: 1300 steps, 10,400 windows, in about 70 minutes a seed. A killed
 run goes on where it was: beside results.json lies a folder results.runs with the state or the result of each variant and seed.
 Several processes may train different seeds (or variants) at once with the same --out.
 
@@ -422,7 +422,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--plot", type=Path, help="PNG to write, once full is trained")
     parser.add_argument("--variants", default=",".join(v.name for v in VARIANTS), help="by default all: %(default)s")
     parser.add_argument("--seeds", default="1")
-    parser.add_argument("--steps", type=int, default=1500)
+    parser.add_argument("--steps", type=int, default=1300)
     parser.add_argument("--batch", type=int, default=8, help="windows a step")
     parser.add_argument("--crop", type=_size, default=(128, 96), metavar="HxW", help="px; default 128x96")
     parser.add_argument("--rate", type=float, default=1e-3, help="highest learning rate")
