@@ -46,6 +46,7 @@ LANDMARKS = (0, 2, 5, 7, 8, 11, 12, 13, 14, 15, 16, 23, 24, 25, 26, 27, 28)
 MIN_SCORES = (0.3, 0.5)  # posecli, MediaPipe
 ASPECT = 1.5
 VIEW_ENLARGE = 1.3  # the head reaches above the eyes, hands beyond wrists
+LEAST_VIEW = 0.4  # of the frame's shorter side: a small mistake is not blown up
 CROP_ENLARGE = 1.5  # as in bench_mediapipe.py
 GAP_PX = 6
 BACKGROUND = 32
@@ -285,7 +286,7 @@ def view_of(points: Any, size_wh: tuple[int, int]) -> tuple[int, int, int, int]:
         return (0, 0, *size_wh)
     points = np.clip(points, 0, size - 1)
     low, high = points.min(axis=0), points.max(axis=0)
-    width, height = VIEW_ENLARGE * (high - low) + 16
+    width, height = np.maximum(VIEW_ENLARGE * (high - low), LEAST_VIEW * size.min())
     span = np.minimum([max(width, height * ASPECT), max(height, width / ASPECT)], size)
     start = np.clip((low + high) / 2 - span / 2, 0, size - span)
     left, top, right, bottom = (round(float(edge)) for edge in (*start, *(start + span)))

@@ -63,6 +63,12 @@ def test_the_view_holds_what_either_draws_and_nothing_outside(script: ModuleType
     assert (right - left) / (bottom - top) == pytest.approx(script.ASPECT, abs=0.01)
 
 
+def test_a_speck_is_not_blown_up(script: ModuleType) -> None:
+    left, top, right, bottom = script.view_of(np.array([[1279.0, 719.0]]), (1280, 720))
+    assert (right, bottom) == (1280, 720)
+    assert right - left >= 432 and bottom - top >= 288
+
+
 def test_without_people_all_is_shown(script: ModuleType) -> None:
     row = script.Row(np.zeros((720, 1280, 3), np.uint8), ([], []), ("", ""))
     assert script.view_of(script.shown_points(row), (1280, 720)) == (0, 0, 1280, 720)
