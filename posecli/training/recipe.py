@@ -29,6 +29,7 @@ class DataConfig:
         single_share: Part of every batch of single frames, likewise; as ``share`` unless given.
         holdout_modulo: Images whose id is divisible by it are kept out (0: none), so that they can be evaluated on.
         min_keypoints: People with fewer labelled points are left out.
+        leave_out: Ids of annotations that are left out, because their labels are known to be wrong.
     """
 
     annotations: str
@@ -37,6 +38,7 @@ class DataConfig:
     single_share: float | None = None
     holdout_modulo: int = 0
     min_keypoints: int = 4
+    leave_out: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)

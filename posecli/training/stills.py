@@ -12,7 +12,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from posecli.errors import FormatError
+from posecli.errors import ConfigError, FormatError
 from posecli.formats.ground_truth import GroundTruth, read_ground_truth
 from posecli.records import FloatArray, ImageArray
 from posecli.training.recipe import DataConfig
@@ -36,14 +36,18 @@ def load_stills(config: DataConfig, root: Path, *, progress: Callable[[int, int]
 
     Raises:
         FormatError: The annotations or an image cannot be read, or nobody is left.
+        ConfigError: An annotation to be left out does not exist.
     """
     truth = read_ground_truth(root / config.annotations)
     stills: list[Sample] = []
     rows_by_image = truth.rows_by_image()
+    unknown = set(config.leave_out) - set(truth.annotation_ids.tolist())
+    if unknown:
+        raise ConfigError(f"{root / config.annotations}: has no annotation {min(unknown)}, which is to be left out")
     for done, labelled in enumerate(truth.images, start=1):
         if config.holdout_modulo and labelled.image_id % config.holdout_modulo == 0:
             continue
-        usable = [row for row in rows_by_image[labelled.image_id] if _is_usable(truth, row, config.min_keypoints)]
+        usable = [row for row in rows_by_image[labelled.image_id] if _is_usable(truth, row, config)]
         if usable:
             path = root / config.images / labelled.file_name
             image = cv2.imread(str(path), cv2.IMREAD_COLOR_RGB)
@@ -64,8 +68,9 @@ def surroundings(boxes: FloatArray) -> FloatArray:
     return np.concatenate([centre - side, centre + side], axis=1)
 
 
-def _is_usable(truth: GroundTruth, row: int, min_keypoints: int) -> bool:
-    return not truth.is_crowd[row] and int((truth.keypoints[row, :, 2] > 0).sum()) >= min_keypoints
+def _is_usable(truth: GroundTruth, row: int, config: DataConfig) -> bool:
+    is_labelled = int((truth.keypoints[row, :, 2] > 0).sum()) >= config.min_keypoints
+    return is_labelled and not truth.is_crowd[row] and int(truth.annotation_ids[row]) not in config.leave_out
 
 
 def _cut(image: ImageArray, truth: GroundTruth, row: int) -> Sample:

@@ -9,8 +9,9 @@ import pytest
 
 from posecli.errors import ConfigError, FormatError
 from posecli.training.people import Rendered, Stills
-from posecli.training.recipe import RenderedConfig
+from posecli.training.recipe import DataConfig, RenderedConfig
 from posecli.training.sample import Sample
+from posecli.training.stills import load_stills
 from posecli.training.synthetic.shards import shard_name, write_shard
 from posecli.training.synthetic.window import RenderedWindow
 
@@ -75,3 +76,12 @@ def test_stills_come_from_memory() -> None:
     ]
     drawn = {float(Stills(samples).draw(np.random.default_rng(seed), 5).keypoints[0, 0, 0]) for seed in range(20)}
     assert drawn == {0.0, 1.0, 2.0}
+
+
+def test_wrong_labels_can_be_left_out_by_their_ids(drawn_set: Path) -> None:
+    whole = load_stills(DataConfig("set.json", "images"), drawn_set)
+    part = load_stills(DataConfig("set.json", "images", leave_out=(0, 11)), drawn_set)
+    assert len(part) == len(whole) - 2
+    assert np.array_equal(part[0].keypoints, whole[1].keypoints)
+    with pytest.raises(ConfigError, match="no annotation 77"):
+        load_stills(DataConfig("set.json", "images", leave_out=(77,)), drawn_set)
