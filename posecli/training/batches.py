@@ -45,12 +45,13 @@ class _Steps(Dataset[tuple[Batch, ...]]):
     def __getitem__(self, step: int) -> tuple[Batch, ...]:
         recipe, stage = self.recipe, self.recipe.stages[self.stage_index]
         rng = np.random.default_rng((recipe.seed, self.stage_index, step))
-        batches = [self._draw(stage.batch_size, stage.num_frames, recipe.shares, rng)]
+        batches = [self._draw(stage.batch_size, stage.num_frames, rng)]
         if stage.num_singles:
-            batches.append(self._draw(stage.num_singles, 1, recipe.single_shares, rng))
+            batches.append(self._draw(stage.num_singles, 1, rng))
         return tuple(batches)
 
-    def _draw(self, size: int, num_frames: int, shares: Sequence[float], rng: np.random.Generator) -> Batch:
+    def _draw(self, size: int, num_frames: int, rng: np.random.Generator) -> Batch:
+        shares = self.recipe.single_shares if num_frames == 1 else self.recipe.shares
         odds = np.array(shares) / sum(shares)
         crop_hw, augment = self.recipe.stages[self.stage_index].crop_hw, self.recipe.augment
         windows = []

@@ -26,7 +26,7 @@ class DataConfig:
         annotations: JSON, relative to the data folder given on the command line.
         images: Folder of its pictures, likewise.
         share: Part of every batch of windows drawn from this set (normalised over the sets).
-        single_share: Part of every batch of single frames, likewise; as ``share`` unless given.
+        single_share: Part of every batch of single frames (windows of one too), likewise; as ``share`` unless given.
         holdout_modulo: Images whose id is divisible by it are kept out (0: none), so that they can be evaluated on.
         min_keypoints: People with fewer labelled points are left out.
         leave_out: Ids of annotations that are left out, because their labels are known to be wrong.
@@ -48,7 +48,7 @@ class RenderedConfig:
     Attributes:
         folder: Relative to the data folder.
         share: Part of every batch of windows, together with the shares of the stills.
-        single_share: Part of every batch of single frames, likewise; as ``share`` unless given.
+        single_share: Part of every batch of single frames (windows of one too), likewise; as ``share`` unless given.
         count: So many windows from the first on (0: all there are).
     """
 
