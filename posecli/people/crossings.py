@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from posecli.geometry import box_area
+from posecli.people.clothes import NEAR_S, clothes_cost, look_costs, usual_clothes
 from posecli.people.motion import (
     MotionState,
     motion_misfit,
@@ -22,23 +23,16 @@ from posecli.people.motion import (
     start_motion,
     update_motion,
 )
-from posecli.people.sightings import MAX_COVERED, Sightings, joined, shared_area, with_clearness
+from posecli.people.sightings import MAX_COVERED, Sightings, joined, shared_area
+from posecli.people.similarity import student_cost
 from posecli.records import BoolArray, IntArray
 
 Float64Array = NDArray[np.float64]
 
 # Boxes that share this (IoU) are a meeting.
 _MEETING_IOU = 0.3
-# How far before and after a meeting evidence is looked for.
-_EVIDENCE_S = 3.0
-# Colours of one person before and after: light, shadow and the other side of a jacket; L*, a*, b* of each part. A single look adds
-# four times that variance, as an arm or somebody unnoticed may be in front; in a crowd a look counts as little as a quarter of one.
-_COLOUR_STD = np.array([10.0, 5.0, 5.0])
-_LOOK_VARIANCE = 4.0
-_CROWDED_LOOK = 0.25
-# Degrees of freedom of Student's t: people do turn round, and colours of an arm in front of a trunk are not a shirt's.
+# Degrees of freedom of Student's t: people do turn round.
 _MOTION_FREEDOM = 1.0
-_COLOUR_FREEDOM = 3.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,13 +59,12 @@ def find_exchanges(tracks: Sequence[Sightings], *, min_gain: float) -> list[Exch
     """Where tracks have changed people.
 
     Args:
-        tracks: Of one video.
+        tracks: Of one video, knowing of each other (`posecli.people.sightings.with_clearness`).
         min_gain: How much better the exchanged tracks must fit, in units of twice the log odds.
 
     Returns:
         In order of time; a later one is meant after the earlier ones have been made.
     """
-    tracks = with_clearness(tracks)
     # Who is on each track now: the pieces (track, first frame) of that person's past.
     paths: list[list[tuple[int, int]]] = [[(n, -1)] for n in range(len(tracks))]
     found = []
@@ -142,13 +135,13 @@ def _past(tracks: Sequence[Sightings], path: Sequence[tuple[int, int]], until: i
         track = tracks[number]
         pieces.append(track.rows((track.frames >= start) & (track.frames < min(end, until + 1)) & track.is_backed))
     whole = joined(pieces)
-    return whole.rows(whole.times_s >= whole.times_s[-1] - _EVIDENCE_S) if len(whole) else whole
+    return whole.rows(whole.times_s >= whole.times_s[-1] - NEAR_S) if len(whole) else whole
 
 
 def _future(track: Sightings, other: Sightings, start: int) -> Sightings:
     """What was seen of a track after a meeting, until the next one."""
     later = track.rows((track.frames >= start) & track.is_backed)
-    later = later.rows(later.times_s <= later.times_s[0] + _EVIDENCE_S)
+    later = later.rows(later.times_s <= later.times_s[0] + NEAR_S)
     meets = np.flatnonzero(_overlap_of(later, other)[0] >= _MEETING_IOU)
     return _apart(later.rows(np.arange(len(later)) < (meets[0] if meets.size else len(later))), other)
 
@@ -182,7 +175,7 @@ def _motion_costs(past: Sequence[Sightings], future: Sequence[Sightings]) -> Flo
             middle_s = (before.time_s - after.time_s) / 2.0
             meeting = reverse_motion(predict_motion(after, -middle_s))
             misfit = motion_misfit(predict_motion(before, middle_s), meeting)
-            costs[i, j] = (_student(misfit, freedom=_MOTION_FREEDOM, size=2)).sum()
+            costs[i, j] = (student_cost(misfit, freedom=_MOTION_FREEDOM, size=2)).sum()
     return costs
 
 
@@ -197,56 +190,21 @@ def _last_state(track: Sightings, *, backwards: bool = False) -> MotionState | N
 
 def _colour_costs(past: Sequence[Sightings], future: Sequence[Sightings]) -> Float64Array:
     """(2, 2): as `_motion_costs`, over the parts whose colours are known on all four sides."""
-    before, after = [_usual_colours(track) for track in past], [_usual_colours(track) for track in future]
-    costs = np.array([[_colour_misfit(one, other) for other in after] for one in before])
+    before, after = [usual_clothes(track) for track in past], [usual_clothes(track) for track in future]
+    costs = np.array([[clothes_cost(one, other) for other in after] for one in before])
     return np.where(np.isfinite(costs).all(axis=(0, 1)), costs, 0.0).sum(axis=-1)
-
-
-def _colour_misfit(one: _Usual, other: _Usual) -> Float64Array:
-    """(parts,) costs; NaN where not known."""
-    variance = 1.0 + _LOOK_VARIANCE / one.num_looks + _LOOK_VARIANCE / other.num_looks
-    misfit = (((one.colours - other.colours) / _COLOUR_STD) ** 2).sum(axis=-1) / variance
-    return _student(misfit, freedom=_COLOUR_FREEDOM, size=3) + 3.0 * np.log(variance)
-
-
-@dataclass(frozen=True, slots=True)
-class _Usual:
-    """``colours`` (parts, 3): the median; NaN where never known. ``num_looks`` (parts,): how many stand behind it."""
-
-    colours: Float64Array
-    num_looks: Float64Array
-
-
-def _usual_colours(track: Sightings) -> _Usual:
-    colours = track.colours.reshape(len(track), -1, 3)
-    usual, counts = np.full(colours.shape[1:], np.nan), np.full(colours.shape[1], np.nan)
-    for part in range(colours.shape[1]):
-        is_known = np.isfinite(colours[:, part]).all(axis=-1)
-        is_best = is_known & track.is_clear
-        if is_best.any() or is_known.any():
-            chosen = is_best if is_best.any() else is_known
-            usual[part] = np.median(colours[chosen, part], axis=0)
-            counts[part] = chosen.sum() * (1.0 if is_best.any() else _CROWDED_LOOK)
-    return _Usual(usual, counts)
-
-
-def _student(misfit: Float64Array, *, freedom: float, size: int) -> Float64Array:
-    """Twice the negative log likelihood, less a constant, of Student's t in ``size`` dimensions at squared distances."""
-    return np.asarray((freedom + size) * np.log1p(misfit / freedom), np.float64)
 
 
 def _exchange_frame(a: Sightings, b: Sightings, past: Sequence[Sightings], meeting: _Meeting) -> int:
     """Where within a meeting the tracks change people: where their colours change, else in the middle."""
     frames = np.union1d(a.frames, b.frames)
     frames = frames[(frames > meeting.before) & (frames <= meeting.after)]
-    usual = np.stack([_usual_colours(track).colours for track in past])
+    clothes = [usual_clothes(track) for track in past]
     gains = np.zeros(len(frames))
     for track, own, other in ((a, 0, 1), (b, 1, 0)):
-        rows = np.flatnonzero(np.isin(track.frames, frames))
-        misfit = ((track.colours[rows].reshape(len(rows), 1, -1, 3) - usual) / _COLOUR_STD) ** 2
-        costs = _student(misfit.sum(axis=-1), freedom=_COLOUR_FREEDOM, size=3)
-        gain = np.nan_to_num(costs[:, own] - costs[:, other]).sum(axis=-1)
-        gains[np.searchsorted(frames, track.frames[rows])] += gain
+        seen = track.rows(np.isin(track.frames, frames))
+        costs = look_costs(seen, clothes[own]) - look_costs(seen, clothes[other])
+        gains[np.searchsorted(frames, seen.frames)] += np.nan_to_num(costs).sum(axis=-1)
     later = np.cumsum(gains[::-1])[::-1]
     best = np.flatnonzero(later >= later.max() - 1e-9)
     return int(frames[best[len(best) // 2]])

@@ -5,7 +5,7 @@ Legend: S sightings of a track.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 
 import numpy as np
@@ -56,28 +56,22 @@ _COLUMNS = tuple(field.name for field in fields(Sightings))
 
 
 def sightings_of(
-    sequence: PoseSequence,
-    ids: Sequence[int],
-    times_s: Float64Array,
-    *,
-    looked_at: IntArray,
-    colours: Mapping[int, ColourTable],
+    sequence: PoseSequence, times_s: Float64Array, *, looked_at: IntArray, colours: ColourTable | None
 ) -> Sightings:
     """What was seen of a track.
 
     Args:
         sequence: The track.
-        ids: Of the tracks it was joined from; where several know colours in a frame, the first one counts.
         times_s: (T,) seconds of its rows.
         looked_at: Frames that were searched for people, ascending.
-        colours: By those ids; some may be missing.
+        colours: Of any frames; ``None``: not known.
     """
     rows = np.flatnonzero(np.isin(sequence.frame_indices, looked_at))
     frames = sequence.frame_indices[rows]
     values = np.full((len(rows), NUM_COLOURS), np.nan)
-    for table in (colours[i] for i in reversed(ids) if i in colours):
-        _, mine, theirs = np.intersect1d(frames, table.frames, assume_unique=True, return_indices=True)
-        values[mine] = table.values[theirs]
+    if colours is not None:
+        _, mine, theirs = np.intersect1d(frames, colours.frames, assume_unique=True, return_indices=True)
+        values[mine] = colours.values[theirs]
     return Sightings(
         frames=frames,
         times_s=times_s[rows],
@@ -89,8 +83,10 @@ def sightings_of(
 
 
 def joined(parts: Sequence[Sightings]) -> Sightings:
-    """One after the other."""
-    return Sightings(*(np.concatenate([getattr(part, name) for part in parts]) for name in _COLUMNS))
+    """All rows in order of time; where parts share a frame, the first that has it counts."""
+    columns = {name: np.concatenate([getattr(part, name) for part in parts]) for name in _COLUMNS}
+    _, rows = np.unique(columns["frames"], return_index=True)
+    return Sightings(**{name: column[rows] for name, column in columns.items()})
 
 
 def with_clearness(tracks: Sequence[Sightings]) -> list[Sightings]:

@@ -89,3 +89,8 @@ def pose_score(scores: NDArray[np.floating]) -> Float64Array:
     ordered = np.sort(np.nan_to_num(np.asarray(scores, np.float64)), axis=-1)
     better_half = ordered[..., ordered.shape[-1] // 2 :]
     return np.asarray(better_half.mean(axis=-1), np.float64)
+
+
+def student_cost(squared: Float64Array, *, freedom: float, size: int) -> Float64Array:
+    """Twice the negative log likelihood, less a constant, of Student's t in ``size`` dimensions at squared distances."""
+    return np.asarray((freedom + size) * np.log1p(squared / freedom), np.float64)

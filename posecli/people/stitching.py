@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from posecli.geometry import box_area, iou_matrix
+from posecli.people.clothes import Clothes, strangeness
 from posecli.people.similarity import paired_oks
 from posecli.records import FloatArray, IntArray, PoseSequence
 
@@ -27,6 +28,10 @@ _MISS_PER_S = 0.2
 _MOTION_WEIGHT = 0.6
 _MAX_HEIGHT_RATIO = 1.5
 _AMBIGUITY_MARGIN = 0.25
+# What clothes change about a fit, per unit of twice the log odds; so little that a track cut in vain is joined again.
+_CLOTHES_WEIGHT = 0.03
+_MAX_CLOTHES_GAIN = 0.4
+_MAX_CLOTHES_LOSS = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +67,7 @@ def find_stitches(
     *,
     max_gap_s: float,
     min_fit: float,
+    clothes: Sequence[tuple[Clothes, Clothes]] | None = None,
 ) -> list[Stitch]:
     """Who continues whom, each track at most once on either side, best fits first.
 
@@ -71,7 +77,8 @@ def find_stitches(
         sigmas: (K,) of the skeleton.
         max_gap_s: No longer gaps.
         min_fit: In [0, 1]; the greater of box IoU and OKS across the gap (mean of forwards and backwards), or somewhat less sure,
-            of how well the centres meet.
+            of how well the centres meet. Clothes, where known, add to it or take away from it.
+        clothes: Per track, those at its beginning and those at its end.
     """
     heads = [_end_of(track, t, first=True) for track, t in zip(tracks, times, strict=True)]
     tails = [_end_of(track, t, first=False) for track, t in zip(tracks, times, strict=True)]
@@ -82,6 +89,8 @@ def find_stitches(
         low, high = np.searchsorted(starts, [tail.time_s, tail.time_s + max_gap_s], side="right")
         for later in order[low:high]:
             fit = _fit(tail, heads[later], sigmas)
+            if clothes is not None and fit > 0.0:
+                fit = _dressed(fit, strangeness(clothes[earlier][1], clothes[later][0]))
             if fit >= min_fit:
                 fits[earlier, later] = fit
     by_earlier: dict[int, dict[int, float]] = {}
@@ -134,6 +143,11 @@ def _end_of(track: PoseSequence, times: Float64Array, *, first: bool) -> _End:
         centres = (track.boxes[near, :2].astype(np.float64) + track.boxes[near, 2:]) / 2.0
         speed = elapsed @ (centres - centres.mean(axis=0)) / (elapsed @ elapsed)
     return _End(float(times[row]), track.boxes[row], track.keypoints[row], track.scores[row], speed)
+
+
+def _dressed(fit: float, strange: float) -> float:
+    change = float(np.clip(-_CLOTHES_WEIGHT * strange, -_MAX_CLOTHES_LOSS, _MAX_CLOTHES_GAIN))
+    return min(max(fit + change, 0.0), 1.0)
 
 
 def _fit(tail: _End, head: _End, sigmas: FloatArray) -> float:

@@ -2,7 +2,8 @@
 
 The tracker decides frame by frame; here the end of one track and the beginning of the next are both known. Rows (frames of a track)
 that nothing backs are cut, tracks of the same person are joined, what is too short or too unsure is dropped, tracks that changed
-people where those met are put right, short gaps are filled, and ids are numbered from 0 in order of appearance.
+people where those met are put right, as are those that came back on somebody else, short gaps are filled, and ids are numbered from 0
+in order of appearance.
 
 Suspects are the places where an id may have moved from one person to another. Smooth afterwards (`pose/smoothing.py`), so that the
 seams are smoothed too.
@@ -20,8 +21,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from posecli.errors import ConfigError
+from posecli.people.changes import find_changes
+from posecli.people.clothes import end_clothes
 from posecli.people.crossings import Exchange, find_exchanges
-from posecli.people.sightings import ColourTable, sightings_of
+from posecli.people.pieces import Piece, join_pieces, join_rows, select_rows
+from posecli.people.sightings import ColourTable, sightings_of, with_clearness
 from posecli.people.similarity import MIN_KEYPOINT_SCORE, pose_score
 from posecli.people.stitching import Stitch, find_stitches, overlapping_pairs, shared_oks
 from posecli.records import FloatArray, IntArray, PoseSequence
@@ -45,7 +49,8 @@ class StitchConfig:
     ``max_fill_gap_s``: gaps inside a track up to this are filled by interpolation. ``min_backing_score``: a row without a detection
     whose pose scores less is cut. ``duplicate_oks``: tracks whose poses are this alike on the frames they share are one.
     ``min_exchange_gain``: tracks
-    change places after a meeting when that fits better by this (twice the log odds). ``suspect_oks``: tracks this alike in some frame
+    change places after a meeting when that fits better by this (twice the log odds). ``min_strangeness``: a track is cut where the
+    clothes before and after differ by this (likewise). ``suspect_oks``: tracks this alike in some frame
     are reported. ``min_frames`` (never more than the video has) and ``min_score``
     (mean pose score): what a track needs to stay.
     """
@@ -55,7 +60,8 @@ class StitchConfig:
     max_fill_gap_s: float = 0.5
     min_backing_score: float = 0.3
     duplicate_oks: float = 0.7
-    min_exchange_gain: float = 4.0
+    min_exchange_gain: float = 8.0
+    min_strangeness: float = 6.0
     suspect_oks: float = 0.5
     min_frames: int = 4
     min_score: float = 0.3
@@ -86,23 +92,13 @@ class SuspectSwitch:
 class StitchResult:
     """What came of the tracks.
 
-    ``poses`` by id; ``suspects`` in order of frames; ``new_ids``: ids that came in -> ids that went out (dropped: absent); where
-    tracks were exchanged, the one that has the beginning.
+    ``poses`` by id; ``suspects`` in order of frames; ``new_ids``: ids that came in -> ids that went out (dropped: absent); where a
+    track was cut, the one that has its beginning.
     """
 
     poses: tuple[PoseSequence, ...]
     suspects: tuple[SuspectSwitch, ...]
     new_ids: Mapping[int, int]
-
-
-@dataclass(frozen=True)
-class _Group:
-    """A track in the making, with the ids it came from, the stitches that were doubtful and the exchanges (frames)."""
-
-    sequence: PoseSequence
-    ids: tuple[int, ...]
-    doubtful_frames: tuple[int, ...] = ()
-    exchanged_frames: tuple[int, ...] = ()
 
 
 def stitch_tracks(
@@ -134,55 +130,39 @@ def stitch_tracks(
     """
     config = config or StitchConfig()
     times = np.asarray(time_s, np.float64)
-    groups = _merged_groups(poses, merged or {}, confirmed_ids)
-    groups = [_cut_unbacked(group, config.min_backing_score) for group in groups]
-    groups = [group for group in groups if len(group.sequence)]
-    if not groups:
-        return StitchResult((), (), {})
-    sigmas = get_skeleton(groups[0].sequence.skeleton).sigma_array
-    groups = _join_duplicates(groups, sigmas, config.duplicate_oks)
-    groups = _join_stitches(groups, times, first_frame_index, sigmas, config)
-    groups = [g for g in groups if _is_worth(g.sequence, min(config.min_frames, len(times)), config.min_score)]
     looked_at = first_frame_index + np.arange(len(times)) if looked_at is None else looked_at
-    row_times = [times[group.sequence.frame_indices - first_frame_index] for group in groups]
-    sightings = [
-        sightings_of(g.sequence, g.ids, t, looked_at=looked_at, colours=colours or {})
-        for g, t in zip(groups, row_times, strict=True)
+    kept = _merged(poses, merged or {}, confirmed_ids)
+    pieces = [
+        join_pieces([_piece_of(sequence, times, first_frame_index, looked_at, colours or {}) for sequence in group])
+        for group in kept
     ]
-    groups = _exchanged(groups, find_exchanges(sightings, min_gain=config.min_exchange_gain))
-    groups = [
-        replace(group, sequence=_fill_gaps(group.sequence, times, first_frame_index, config.max_fill_gap_s))
-        for group in groups
+    pieces = [_cut_unbacked(piece, config.min_backing_score) for piece in pieces]
+    pieces = [piece for piece in pieces if len(piece.sequence)]
+    if not pieces:
+        return StitchResult((), (), {})
+    sigmas = get_skeleton(pieces[0].sequence.skeleton).sigma_array
+    pieces = _join_duplicates(pieces, sigmas, config.duplicate_oks)
+    pieces = _knowing_of_each_other(pieces)
+    pieces = _joined(pieces, times, first_frame_index, sigmas, config)
+    pieces = _worthy(pieces, len(times), config)
+    pieces = _exchanged(pieces, find_exchanges([piece.seen for piece in pieces], min_gain=config.min_exchange_gain))
+    pieces = [part for piece in pieces for part in _divided(piece, config.min_strangeness)]
+    pieces = _joined(pieces, times, first_frame_index, sigmas, config)
+    pieces = _worthy(pieces, len(times), config)
+    pieces = [
+        replace(piece, sequence=_fill_gaps(piece.sequence, times, first_frame_index, config.max_fill_gap_s))
+        for piece in pieces
     ]
-    groups.sort(key=lambda group: (int(group.sequence.frame_indices[0]), min(group.ids)))
-    groups = [replace(group, sequence=replace(group.sequence, track_id=n)) for n, group in enumerate(groups)]
-    suspects = _suspects(groups, times, first_frame_index, sigmas, config)
-    new_ids = {old: group.sequence.track_id for group in groups for old in group.ids}
-    return StitchResult(tuple(group.sequence for group in groups), suspects, dict(sorted(new_ids.items())))
+    pieces.sort(key=lambda piece: (int(piece.sequence.frame_indices[0]), piece.ids))
+    pieces = [replace(piece, sequence=replace(piece.sequence, track_id=n)) for n, piece in enumerate(pieces)]
+    suspects = _suspects(pieces, times, first_frame_index, sigmas, config)
+    new_ids = {old: piece.sequence.track_id for piece in pieces for old in piece.ids}
+    return StitchResult(tuple(piece.sequence for piece in pieces), suspects, dict(sorted(new_ids.items())))
 
 
-def select_rows(sequence: PoseSequence, rows: NDArray[np.integer] | NDArray[np.bool_]) -> PoseSequence:
-    """The same track with only some of its rows."""
-    columns = {name: getattr(sequence, name)[rows] for name in _ROW_FIELDS}
-    return PoseSequence(sequence.track_id, sequence.skeleton, **columns)
-
-
-def join_rows(sequences: Sequence[PoseSequence]) -> PoseSequence:
-    """One track with the rows of several, under the id of the first; where they share a frame, the first that has it counts."""
-    first = sequences[0]
-    if len(sequences) == 1:
-        return first
-    columns = {name: np.concatenate([getattr(s, name) for s in sequences]) for name in _ROW_FIELDS}
-    _, rows = np.unique(columns["frame_indices"], return_index=True)
-    return PoseSequence(first.track_id, first.skeleton, **{name: column[rows] for name, column in columns.items()})
-
-
-_ROW_FIELDS = tuple(field.name for field in fields(PoseSequence) if field.name not in ("track_id", "skeleton"))
-
-
-def _merged_groups(
+def _merged(
     poses: Sequence[PoseSequence], merged: Mapping[int, int], confirmed_ids: Collection[int] | None
-) -> list[_Group]:
+) -> list[list[PoseSequence]]:
     by_root: dict[int, list[PoseSequence]] = {}
     for sequence in sorted(poses, key=lambda s: s.track_id):
         root = sequence.track_id
@@ -190,20 +170,36 @@ def _merged_groups(
             root = merged[root]
         if confirmed_ids is None or root in confirmed_ids:
             by_root.setdefault(root, []).append(sequence)
-    return [_Group(join_rows(parts), tuple(part.track_id for part in parts)) for parts in by_root.values()]
+    return list(by_root.values())
 
 
-def _cut_unbacked(group: _Group, min_score: float) -> _Group:
+def _piece_of(
+    sequence: PoseSequence,
+    times: Float64Array,
+    first_frame_index: int,
+    looked_at: IntArray,
+    colours: Mapping[int, ColourTable],
+) -> Piece:
+    row_times = times[sequence.frame_indices - first_frame_index]
+    seen = sightings_of(sequence, row_times, looked_at=looked_at, colours=colours.get(sequence.track_id))
+    return Piece(sequence, seen, (sequence.track_id,))
+
+
+def _cut_unbacked(piece: Piece, min_score: float) -> Piece:
     """Without the rows that neither a detection nor a fair pose backs: the track was lost there."""
-    sequence = group.sequence
-    backed = ~sequence.interpolated | (pose_score(sequence.scores) >= min_score)
-    return group if backed.all() else replace(group, sequence=select_rows(sequence, backed))
+    backed = ~piece.sequence.interpolated | (pose_score(piece.sequence.scores) >= min_score)
+    return piece if backed.all() else piece.rows(backed)
 
 
-def _join_duplicates(groups: list[_Group], sigmas: FloatArray, min_oks: float) -> list[_Group]:
+def _knowing_of_each_other(pieces: Sequence[Piece]) -> list[Piece]:
+    seen = with_clearness([piece.seen for piece in pieces])
+    return [replace(piece, seen=sightings) for piece, sightings in zip(pieces, seen, strict=True)]
+
+
+def _join_duplicates(pieces: list[Piece], sigmas: FloatArray, min_oks: float) -> list[Piece]:
     """Tracks that lie on one body wherever both are present are one; the older one's rows count."""
-    sequences = [group.sequence for group in groups]
-    root = list(range(len(groups)))
+    sequences = [piece.sequence for piece in pieces]
+    root = list(range(len(pieces)))
 
     def find(n: int) -> int:
         while root[n] != n:
@@ -216,57 +212,75 @@ def _join_duplicates(groups: list[_Group], sigmas: FloatArray, min_oks: float) -
         if known.size and float(np.median(known)) >= min_oks:
             low, high = sorted((find(a), find(b)))
             root[high] = low
-    members: dict[int, list[_Group]] = {}
-    for n, group in enumerate(groups):
-        members.setdefault(find(n), []).append(group)
-    return [_joined(parts) for parts in members.values()]
+    members: dict[int, list[Piece]] = {}
+    for n, piece in enumerate(pieces):
+        members.setdefault(find(n), []).append(piece)
+    return [join_pieces(parts) for parts in members.values()]
 
 
-def _join_stitches(
-    groups: list[_Group], times: Float64Array, first_frame_index: int, sigmas: FloatArray, config: StitchConfig
-) -> list[_Group]:
-    sequences = [group.sequence for group in groups]
+def _joined(
+    pieces: list[Piece], times: Float64Array, first_frame_index: int, sigmas: FloatArray, config: StitchConfig
+) -> list[Piece]:
+    """Each with what continues it."""
+    sequences = [_backed_span(piece.sequence) for piece in pieces]
     row_times = [times[sequence.frame_indices - first_frame_index] for sequence in sequences]
-    stitches = find_stitches(sequences, row_times, sigmas, max_gap_s=config.max_stitch_gap_s, min_fit=config.min_fit)
+    stitches = find_stitches(
+        sequences,
+        row_times,
+        sigmas,
+        max_gap_s=config.max_stitch_gap_s,
+        min_fit=config.min_fit,
+        clothes=[end_clothes(piece.seen) for piece in pieces],
+    )
     after: dict[int, Stitch] = {stitch.earlier: stitch for stitch in stitches}
     continued = {stitch.later for stitch in stitches}
     result = []
-    for n, group in enumerate(groups):
+    for n, piece in enumerate(pieces):
         if n in continued:
             continue
-        parts, doubtful, at = [group], list(group.doubtful_frames), n
+        parts, doubtful, at = [piece], [], n
         while at in after:
             stitch = after[at]
             at = stitch.later
-            parts.append(groups[at])
+            frame = int(sequences[at].frame_indices[0])
+            parts[-1] = parts[-1].cut(frame)[0]
+            parts.append(pieces[at])
             if stitch.is_ambiguous:
-                doubtful.append(int(groups[at].sequence.frame_indices[0]))
-        result.append(replace(_joined(parts), doubtful_frames=tuple(doubtful)))
+                doubtful.append(frame)
+        whole = join_pieces(parts)
+        result.append(replace(whole, doubtful_frames=(*whole.doubtful_frames, *doubtful)))
     return result
 
 
-def _exchanged(groups: Sequence[_Group], exchanges: Sequence[Exchange]) -> list[_Group]:
+def _backed_span(sequence: PoseSequence) -> PoseSequence:
+    """From the first row that a detection backs to the last: what poses alone held at the ends may have been somebody else's."""
+    backed = np.flatnonzero(~sequence.interpolated)
+    return select_rows(sequence, np.arange(backed[0], backed[-1] + 1)) if backed.size else sequence
+
+
+def _exchanged(pieces: Sequence[Piece], exchanges: Sequence[Exchange]) -> list[Piece]:
     """Who was on one track until an exchange goes on with the rest of the other."""
-    by_number = list(groups)
+    by_number = list(pieces)
     for exchange in exchanges:
-        a, b, frame = exchange.first, exchange.second, exchange.frame_index
-        pair = by_number[a], by_number[b]
-        by_number[a], by_number[b] = _crossed(pair[1], pair[0], frame), _crossed(pair[0], pair[1], frame)
-    return [group for group in by_number if len(group.sequence)]
+        frame = exchange.frame_index
+        cuts = [by_number[n].cut(frame) for n in (exchange.first, exchange.second)]
+        for n, (before, _), (_, after) in ((exchange.first, cuts[1], cuts[0]), (exchange.second, cuts[0], cuts[1])):
+            whole = join_pieces([before, after])
+            by_number[n] = replace(whole, exchanged_frames=(*whole.exchanged_frames, frame))
+    return by_number
 
 
-def _crossed(before: _Group, after: _Group, frame: int) -> _Group:
-    early, late = before.sequence.frame_indices < frame, after.sequence.frame_indices >= frame
-    return _Group(
-        join_rows([select_rows(before.sequence, early), select_rows(after.sequence, late)]),
-        before.ids,
-        tuple(f for f in before.doubtful_frames if f < frame) + tuple(f for f in after.doubtful_frames if f >= frame),
-        (*(f for f in before.exchanged_frames if f < frame), frame),
-    )
+def _divided(piece: Piece, min_strangeness: float) -> list[Piece]:
+    parts = []
+    for frame in find_changes(piece.seen, min_strangeness=min_strangeness):
+        early, piece = piece.cut(frame)
+        parts.append(early)
+    return [*parts, piece]
 
 
-def _joined(parts: Sequence[_Group]) -> _Group:
-    return _Group(join_rows([part.sequence for part in parts]), tuple(i for part in parts for i in part.ids))
+def _worthy(pieces: Sequence[Piece], num_frames: int, config: StitchConfig) -> list[Piece]:
+    min_frames = min(config.min_frames, num_frames)
+    return [piece for piece in pieces if _is_worth(piece.sequence, min_frames, config.min_score)]
 
 
 def _is_worth(sequence: PoseSequence, min_frames: int, min_score: float) -> bool:
@@ -307,11 +321,15 @@ def _fill_gaps(sequence: PoseSequence, times: Float64Array, first_frame_index: i
 
 
 def _suspects(
-    groups: list[_Group], times: Float64Array, first_frame_index: int, sigmas: FloatArray, config: StitchConfig
+    pieces: list[Piece], times: Float64Array, first_frame_index: int, sigmas: FloatArray, config: StitchConfig
 ) -> tuple[SuspectSwitch, ...]:
-    sequences = [group.sequence for group in groups]
-    found = [SuspectSwitch(f, (g.sequence.track_id,), "stitched") for g in groups for f in g.doubtful_frames]
-    found += [SuspectSwitch(f, (g.sequence.track_id,), "exchanged") for g in groups for f in g.exchanged_frames]
+    sequences = [piece.sequence for piece in pieces]
+    found = [
+        SuspectSwitch(f, (piece.sequence.track_id,), "stitched") for piece in pieces for f in piece.doubtful_frames
+    ]
+    found += [
+        SuspectSwitch(f, (piece.sequence.track_id,), "exchanged") for piece in pieces for f in piece.exchanged_frames
+    ]
     for sequence in sequences:
         row_times = times[sequence.frame_indices - first_frame_index]
         found += [SuspectSwitch(frame, (sequence.track_id,), "jump") for frame in _jumps(sequence, row_times)]

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from posecli.people.crossings import find_exchanges
-from posecli.people.sightings import Sightings
+from posecli.people.sightings import Sightings, with_clearness
 
 FPS = 30.0
 LOOKS = np.arange(2, 152, 5)
@@ -130,7 +130,9 @@ def test_colours_beside_a_third_person_say_less() -> None:
     crowd = [Walker(walk(x, 0.0), height_px=260.0).seen() for x in range(0, 1000, 60)]
     alone = find_exchanges(cross(a, b, 75), min_gain=4.0)[0].gain
     (crowded,) = [
-        e.gain for e in find_exchanges([*cross(a, b, 75), *crowd], min_gain=-1e9) if (e.first, e.second) == (0, 1)
+        exchange.gain
+        for exchange in find_exchanges(with_clearness([*cross(a, b, 75), *crowd]), min_gain=-1e9)
+        if (exchange.first, exchange.second) == (0, 1)
     ]
     assert crowded < alone - 4.0
 

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from posecli.errors import ConfigError
+from posecli.people.pieces import join_rows, select_rows
 from posecli.people.sightings import ColourTable
-from posecli.people.tracks import StitchConfig, SuspectSwitch, join_rows, select_rows, stitch_tracks
+from posecli.people.tracks import StitchConfig, SuspectSwitch, stitch_tracks
 from posecli.records import PoseSequence
 
 FPS = 30.0
@@ -206,6 +207,65 @@ def test_colours_put_tracks_right_that_motion_cannot() -> None:
     assert result.poses[0].boxes[0, 0] == poses[0].boxes[0, 0]
     assert result.poses[0].boxes[-1, 0] == poses[1].boxes[-1, 0]
     assert SuspectSwitch(62, (0,), "exchanged") in result.suspects
+
+
+def worn(frames: NDArray[np.int64], *colours: tuple[float, float, float], until: tuple[int, ...] = ()) -> ColourTable:
+    """Trunk and thighs of one colour, and of the next one from a frame on."""
+    which = np.searchsorted(np.array(until, np.int64), frames, side="right")
+    return ColourTable(frames, np.tile(np.array(colours, np.float32)[which], (1, 2)))
+
+
+def test_a_track_that_came_back_on_somebody_else_is_cut_and_goes_on_where_the_clothes_do() -> None:
+    """A walks on unseen behind others; meanwhile A's id came back on B, whose own track had ended, and A is found as a new one."""
+    a, b, light, dark = person(0, range(120)), person(1, range(120), y=420.0), (90.0, 0.0, 0.0), (20.0, 40.0, 0.0)
+    mixed = join_rows([select_rows(a, np.arange(50)), select_rows(b, np.arange(66, 120))])
+    poses = [mixed, select_rows(b, np.arange(40)), select_rows(a, np.arange(68, 120))]
+    poses = [replace(sequence, track_id=n) for n, sequence in enumerate(poses)]
+    looked_at = np.arange(2, 120, 5)
+    plain = stitch_tracks(poses, TIMES, looked_at=looked_at)
+    np.testing.assert_array_equal(plain.poses[0].boxes[-1], b.boxes[-1])
+    colours = {0: worn(looked_at, light, dark, until=(60,)), 1: worn(looked_at, dark), 2: worn(looked_at, light)}
+    result = stitch_tracks(poses, TIMES, looked_at=looked_at, colours=colours)
+    assert len(result.poses) == 2
+    for track, truth in zip(result.poses, (a, b), strict=True):
+        np.testing.assert_allclose(track.boxes[-1], truth.boxes[-1])
+        np.testing.assert_allclose(track.boxes[0], truth.boxes[0])
+    assert result.new_ids == {0: 0, 1: 1, 2: 0}
+
+
+def test_clothes_decide_between_two_that_could_go_on() -> None:
+    """Both begin where the first one would be; the one that is 20 px further off wears the same."""
+    poses = [person(0, range(40)), person(1, range(50, 90)), person(2, range(50, 90), start_px=100.0, y=330.0)]
+    light, dark, looked_at = (90.0, 0.0, 0.0), (20.0, 40.0, 0.0), np.arange(2, 120, 5)
+    colours = {0: worn(looked_at, light), 1: worn(looked_at, dark), 2: worn(looked_at, light)}
+    config = StitchConfig(duplicate_oks=1.0)
+    assert stitch_tracks(poses, TIMES, config, looked_at=looked_at).new_ids == {0: 0, 1: 0, 2: 1}
+    assert stitch_tracks(poses, TIMES, config, looked_at=looked_at, colours=colours).new_ids == {0: 0, 1: 1, 2: 0}
+
+
+def test_a_track_cut_in_vain_is_one_again() -> None:
+    """Somebody passes, and the light changes: nobody else is there to be."""
+    looked_at = np.arange(2, 120, 5)
+    colours = {0: worn(looked_at, (90.0, 0.0, 0.0), (20.0, 40.0, 0.0), until=(60,))}
+    poses = [select_rows(person(0, range(120)), np.r_[0:55, 68:120])]
+    (whole,) = stitch_tracks(poses, TIMES, looked_at=looked_at, colours=colours).poses
+    np.testing.assert_array_equal(whole.frame_indices, np.arange(120))
+
+
+def test_what_poses_held_at_the_end_does_not_hinder_a_track_from_going_on() -> None:
+    """Lost at 40, the track was held on somebody else who stands there, until the person was found again further on."""
+    held = person(0, range(60), interpolated=list(range(40, 60)))
+    is_free = np.arange(60) < 40
+    stuck = replace(
+        held,
+        boxes=np.where(is_free[:, None], held.boxes, held.boxes[40]),
+        keypoints=np.where(is_free[:, None, None], held.keypoints, held.keypoints[40]),
+    )
+    found = person(1, range(55, 120))
+    config = StitchConfig(duplicate_oks=1.0)
+    (whole,) = stitch_tracks([stuck, found], TIMES, config).poses
+    np.testing.assert_array_equal(whole.frame_indices, np.arange(120))
+    np.testing.assert_allclose(whole.boxes[55:], found.boxes)
 
 
 def test_rows_that_nothing_backs_are_cut_from_the_ends_and_bridged_inside() -> None:
