@@ -81,7 +81,7 @@ class PoseEstimator:
         sha256: str = "",
         device: str = "cpu",
         backend: str = "auto",
-        refinement: Refinement = "parabola",
+        refinement: Refinement = "smoothed",
         batch_size: int | None = None,
         is_mirrored: bool = False,
         precision: Precision = "float32",

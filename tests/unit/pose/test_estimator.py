@@ -89,7 +89,7 @@ def test_a_still_is_a_window_of_a_single_frame(
     crop = cut_window(images[:1], window_transform(boxes[0][:1], estimator.config.crop_hw))
     with torch.inference_mode():
         heatmaps = estimator.network(normalise_images(torch.from_numpy(crop).permute(0, 3, 1, 2))[None])
-    cells, expected_scores = decode(heatmaps[0])
+    cells, expected_scores = decode(heatmaps[0], refinement=estimator.refinement)
     assert heatmaps.shape[1] == 1 and points.shape == (1, 19, 2)
     transform = window_transform(boxes[0][:1], estimator.config.crop_hw)
     assert np.abs(points - transform.to_frame(cell_to_crop(cells, 4))).max() < 1e-3

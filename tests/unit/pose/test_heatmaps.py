@@ -26,6 +26,23 @@ def test_parabola_decoding_is_exact_for_a_gaussian() -> None:
     assert scores.min() > 0.9
 
 
+def test_smoothed_decoding_is_exact_for_a_gaussian_too() -> None:
+    cells = torch.from_numpy(np.random.default_rng(1).uniform(6, 30, (6, 19, 2)).astype(np.float32))
+    maps = encode(cells, (48, 40), 2.0)
+    found, scores = decode(maps, refinement="smoothed")
+    assert np.abs(found - cells.numpy()).max() < 0.02
+    assert np.array_equal(scores, decode(maps, refinement="parabola")[1])
+
+
+def test_smoothed_decoding_prefers_a_broad_peak_to_a_single_cell() -> None:
+    maps = 0.6 * encode(torch.tensor([[[10.0, 20.0]]]), (48, 40), 2.0)
+    maps[0, 0, 5, 30] = 0.7
+    assert decode(maps, refinement="parabola")[0][0, 0].tolist() == [30.0, 5.0]
+    found, scores = decode(maps, refinement="smoothed")
+    assert found[0, 0] == pytest.approx([10.0, 20.0], abs=0.02)
+    assert scores[0, 0] == pytest.approx(0.6)
+
+
 def test_quarter_decoding_is_within_a_quarter_cell() -> None:
     cells = torch.tensor([[[10.3, 20.6], [5.0, 7.0]]])
     found, _ = decode(encode(cells, (48, 40), 2.0), refinement="quarter")
