@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from posecli.people.appearance import sample_colours
 from posecli.people.detector import Detector
 from posecli.people.tracker import TrackedBox, Tracker
 from posecli.pipeline.journal import Journal
@@ -66,7 +67,17 @@ class Chunk:
             [t.track_id, self.key.index, *np.asarray(t.box, np.float64).tolist(), float(t.score), t.is_detected]
             for t in self.tracked
         ]
-        return {"frames": [[f.index, f.pts, f.time_s, False] for f in self.own], "boxes": boxes, "poses": rows}
+        frames = [[f.index, f.pts, f.time_s, False] for f in self.own]
+        at_key = next(t for t, frame in enumerate(self.own) if frame is self.key)
+        colours = [
+            [
+                track.track_id,
+                self.key.index,
+                sample_colours(self.key.image, points[n, at_key], scores[n, at_key]).tolist(),
+            ]
+            for n, track in enumerate(self.tracked)
+        ]
+        return {"frames": frames, "boxes": boxes, "poses": rows, "colours": colours}
 
 
 @dataclass

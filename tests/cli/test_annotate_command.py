@@ -180,7 +180,7 @@ def test_options_that_make_no_sense_are_one_line(
 def test_a_killed_process_goes_on_to_the_same_bytes(
     tmp_path: Path, tiny: Path, make_video: MakeVideo, how: signal.Signals
 ) -> None:
-    video = make_video(tmp_path / "long.mp4", 600, (96, 64))
+    video = make_video(tmp_path / "long.mp4", 900, (96, 64))
 
     def command(out: Path) -> list[str]:
         options = ["--weights", str(tiny), "--detector", "full-frame", "--out", str(out)]
