@@ -21,7 +21,7 @@ from posecli.weights import LoadedWeights, load_weights
 
 DEFAULT_WEIGHTS = "personnet"
 DEFAULT_MIN_SCORE = 0.15  # what is left is the tracker's to judge
-LONGER_SIDES_PX = (416, 224)
+LONGER_SIDES_PX = (512, 288)
 MAX_BATCH = 8
 MAX_PEOPLE = 100
 _MAX_IOU = 0.6

@@ -139,6 +139,7 @@ def _frozen(value: Any) -> Any:
 _PAPER = PoseConfig(encoder=ViTPoseConfig(), is_encoder_frozen=True)
 
 _SMALL = PoseConfig(
+    encoder=EncoderConfig(widths=(32, 64, 192, 320), depths=(1, 2, 3, 2)),
     crop_hw=(192, 160),
     d_model=64,
     num_global_blocks=2,
