@@ -69,14 +69,10 @@ class Chunk:
         ]
         frames = [[f.index, f.pts, f.time_s, False] for f in self.own]
         at_key = next(t for t, frame in enumerate(self.own) if frame is self.key)
-        colours = [
-            [
-                track.track_id,
-                self.key.index,
-                sample_colours(self.key.image, points[n, at_key], scores[n, at_key]).tolist(),
-            ]
-            for n, track in enumerate(self.tracked)
+        worn = [
+            sample_colours(self.key.image, *person) for person in zip(points[:, at_key], scores[:, at_key], strict=True)
         ]
+        colours = [[t.track_id, self.key.index, c.tolist()] for t, c in zip(self.tracked, worn, strict=True)]
         return {"frames": frames, "boxes": boxes, "poses": rows, "colours": colours}
 
 

@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from posecli.encoder import CompactEncoder
 from posecli.pose.heatmaps import crop_to_cell
-from posecli.training.augment import make_window
+from posecli.training.augment import Window, make_window
 from posecli.training.people import People
 from posecli.training.recipe import Recipe
 
@@ -32,6 +32,15 @@ class Batch(NamedTuple):
     """(B, T, K, 2), positions in heatmap cells."""
     is_labelled: Tensor
     """(B, T, K) bool."""
+
+
+def stack_windows(windows: Sequence[Window]) -> Batch:
+    """A batch of windows of as many frames each."""
+    return Batch(
+        torch.from_numpy(np.stack([w.images for w in windows])).permute(0, 1, 4, 2, 3),
+        torch.from_numpy(np.stack([crop_to_cell(w.keypoints, CompactEncoder.stride) for w in windows])),
+        torch.from_numpy(np.stack([w.is_labelled for w in windows])),
+    )
 
 
 @dataclass
@@ -59,11 +68,7 @@ class _Steps(Dataset[tuple[Batch, ...]]):
             people = self.sets[int(rng.choice(len(odds), p=odds))]
             sample = people.draw(rng, num_frames)
             windows.append(make_window(sample, augment, num_frames=num_frames, crop_hw=crop_hw, rng=rng))
-        return Batch(
-            torch.from_numpy(np.stack([w.images for w in windows])).permute(0, 1, 4, 2, 3),
-            torch.from_numpy(np.stack([crop_to_cell(w.keypoints, CompactEncoder.stride) for w in windows])),
-            torch.from_numpy(np.stack([w.is_labelled for w in windows])),
-        )
+        return stack_windows(windows)
 
 
 def stage_batches(

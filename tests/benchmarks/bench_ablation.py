@@ -54,10 +54,11 @@ from posecli.pipeline.allocator import keep_freed_memory
 from posecli.pose.checkpoint import load_network
 from posecli.pose.config import PoseConfig
 from posecli.pose.crops import cut_window, window_transform
-from posecli.pose.heatmaps import cell_to_crop, crop_to_cell, decode
+from posecli.pose.heatmaps import cell_to_crop, decode
 from posecli.pose.network import PoseNetwork
 from posecli.records import BoolArray, FloatArray, ImageArray
 from posecli.training.augment import make_window
+from posecli.training.batches import Batch, stack_windows
 from posecli.training.checkpoint import read_checkpoint, write_checkpoint
 from posecli.training.damage import blur_kernel
 from posecli.training.losses import heatmap_loss
@@ -260,18 +261,14 @@ def encode(encoder: nn.Module, images: Tensor) -> Tensor:
     return torch.unflatten(features.permute(0, 2, 3, 1).contiguous(), 0, images.shape[:2])
 
 
-def make_batch(people: Rendered, settings: Settings, seed: int, step: int) -> tuple[Tensor, Tensor, Tensor]:
+def make_batch(people: Rendered, settings: Settings, seed: int, step: int) -> Batch:
     """Images (B, 5, 3, H, W) uint8, keypoints (B, 5, 19, 2) in cells and whether they are labelled: the same for every variant."""
     rng = np.random.default_rng((seed, step))
     windows = [
         make_window(people.draw(rng, NUM_FRAMES), AUGMENT, num_frames=NUM_FRAMES, crop_hw=settings.crop_hw, rng=rng)
         for _ in range(settings.batch_size)
     ]
-    return (
-        torch.from_numpy(np.stack([w.images for w in windows])).permute(0, 1, 4, 2, 3),
-        torch.from_numpy(crop_to_cell(np.stack([w.keypoints for w in windows]), CompactEncoder.stride)),
-        torch.from_numpy(np.stack([w.is_labelled for w in windows])),
-    )
+    return stack_windows(windows)
 
 
 def train(learners: Sequence[Learner], encoder: nn.Module, folder: Path, settings: Settings, seed: int) -> None:

@@ -214,9 +214,8 @@ def _passing(
         box = np.concatenate([places.min(axis=0), places.max(axis=0)]).astype(np.float32)
         cover = random_cover(box, config.size_wh, rng, assets.photographs)
         heading = rng.uniform(0.0, 2.0 * np.pi)
-        speed = float((box[2:] - box[:2]).max()) / (
-            rng.uniform(0.2, 1.0) * config.fps
-        )  # a body's length takes so many s
+        seconds = rng.uniform(0.2, 1.0)  # for the length of a body
+        speed = float((box[2:] - box[:2]).max()) / (seconds * config.fps)
         velocity = speed * np.array([np.cos(heading), 0.3 * np.sin(heading)])
         covers.append(replace(cover, outline=cover.outline - velocity * met, velocity=velocity))
     return tuple(covers)
