@@ -106,6 +106,26 @@ class PoseSequence:
 
 
 @dataclass(frozen=True, slots=True)
+class PoseSequence3D:
+    """The 3D pose of one person over time, in the camera's frame: x right, y down, z forward.
+
+    ``joints_mm`` (T, J, 3) are relative to the root joint, which is 0; ``root_mm`` (T, 3) is a rough estimate of where the root
+    is, the camera at the origin; NaN where there is none. ``scores`` (T, J) in [0, 1] are those of the keypoints a joint comes
+    from. ``frame_indices`` (T,) are those of the `PoseSequence` with the same ``track_id``. A missing joint is NaN with score 0.
+    """
+
+    track_id: int
+    skeleton: str
+    frame_indices: IntArray
+    joints_mm: FloatArray
+    root_mm: FloatArray
+    scores: FloatArray
+
+    def __len__(self) -> int:
+        return len(self.frame_indices)
+
+
+@dataclass(frozen=True, slots=True)
 class FrameTable:
     """One row per decoded frame, people or not: ``pts`` (T,), ``time_s`` (T,) float64, ``is_corrupt`` (T,)."""
 
@@ -119,10 +139,14 @@ class FrameTable:
 
 @dataclass(frozen=True, slots=True)
 class Annotation:
-    """Everything `annotate` found in one video. ``run`` is the run record (`formats/run.py`)."""
+    """Everything `annotate` found in one video. ``run`` is the run record (`formats/run.py`).
+
+    ``poses_3d``: the same people in 3D, where asked for.
+    """
 
     video: VideoInfo
     frames: FrameTable
     poses: tuple[PoseSequence, ...]
     run: Mapping[str, Any] = field(default_factory=dict)
     first_frame_index: int = 0
+    poses_3d: tuple[PoseSequence3D, ...] = ()

@@ -1,4 +1,4 @@
-"""Skeletons: keypoint names, limbs, left/right pairs, OKS sigmas, and mappings between them.
+"""Skeletons: keypoint names, limbs, left/right pairs, OKS sigmas, and mappings between them; and the tree of joints in 3D.
 
 posecli predicts 19 points: the 17 of COCO, then neck (the upper end of the sternum; PoseTrack calls it head_bottom) and head_top.
 COCO output takes the first 17; PoseTrack output takes its 15 natively, nothing is extrapolated.
@@ -155,3 +155,71 @@ def convert_keypoints(
     points[..., missing, :] = np.nan
     values[..., missing] = 0.0
     return points, values
+
+
+@dataclass(frozen=True)
+class JointTree:
+    """The joints of a 3D pose, each hanging on its parent; the first is the root (parent -1)."""
+
+    name: str
+    joint_names: tuple[str, ...]
+    parents: tuple[int, ...]
+
+    def __len__(self) -> int:
+        return len(self.joint_names)
+
+    @cached_property
+    def bones(self) -> tuple[tuple[int, int], ...]:
+        """(parent, joint) of every joint but the root."""
+        return tuple((parent, joint) for joint, parent in enumerate(self.parents) if parent >= 0)
+
+    @cached_property
+    def flip_indices(self) -> IntArray:
+        """(J,): where each joint is found in the mirrored body (left and right exchanged)."""
+        return np.array([self.joint_names.index(_mirror(name)) for name in self.joint_names], np.int64)
+
+
+H36M17 = JointTree(
+    "h36m17",
+    tuple(
+        "root right_hip right_knee right_ankle left_hip left_knee left_ankle spine thorax neck head "
+        "left_shoulder left_elbow left_wrist right_shoulder right_elbow right_wrist".split()
+    ),
+    (-1, 0, 1, 2, 0, 4, 5, 0, 7, 8, 9, 8, 11, 12, 8, 14, 15),
+)
+"""The 17 joints of Human3.6M, in its order. In posecli the joints of the trunk are places between others, so that they mean the same
+whatever the data call by these names: root and thorax are the middles of the hips and of the shoulders, spine lies halfway between
+them, head is the middle of the ears, neck halfway between thorax and head."""
+
+STANDARD_BONES_MM = 4000.0
+"""Lengths of `H36M17`'s 16 bones together, in the body that 3D poses are given for: about an adult of 1.70 m."""
+STANDARD_HEIGHT_CM = 170.0
+
+_MIDDLES: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "root": ("left_hip", "right_hip"),
+        "spine": ("left_hip", "right_hip", "left_shoulder", "right_shoulder"),
+        "thorax": ("left_shoulder", "right_shoulder"),
+        "neck": ("left_shoulder", "right_shoulder", "left_ear", "right_ear"),
+        "head": ("left_ear", "right_ear"),
+    }
+)
+
+
+def to_h36m17(points: FloatArray, scores: FloatArray, source: Skeleton) -> tuple[FloatArray, FloatArray]:
+    """The joints of `H36M17` from keypoints, in 2D or 3D: stated here once, for training and for use.
+
+    Args:
+        points: (..., K, D) coordinates, D = 2 or 3.
+        scores: (..., K).
+        source: Their skeleton; it must have ears, shoulders, elbows, wrists, hips, knees and ankles.
+
+    Returns:
+        (..., 17, D) and (..., 17): a joint between keypoints has the lowest of their scores, and is NaN with score 0 where one of
+        them is missing.
+    """
+    sources = [[source.index(part) for part in _MIDDLES.get(name, (name,))] for name in H36M17.joint_names]
+    joints = np.stack([points[..., parts, :].mean(axis=-2) for parts in sources], axis=-2)
+    values = np.stack([scores[..., parts].min(axis=-1) for parts in sources], axis=-1)
+    values = np.where(np.isnan(joints).any(axis=-1), 0.0, values)
+    return joints.astype(np.float32), values.astype(np.float32)
