@@ -20,12 +20,22 @@ class Dense(nn.Linear):
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., C_in) -> (..., C_out)."""
-        rows = x.numel() // x.shape[-1]
-        if not _is_inference(x) or rows == 0 or rows % _PICTURES:
-            return functional.linear(x, self.weight, self.bias)
-        pixels = x.reshape(_PICTURES, 1, rows // _PICTURES, self.in_features).permute(0, 3, 1, 2)
-        y = functional.conv2d(pixels, self.weight[:, :, None, None], self.bias)
-        return y.permute(0, 2, 3, 1).reshape(*x.shape[:-1], self.out_features)
+        return dense(x, self.weight, self.bias)
+
+
+def dense(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """As `torch.nn.functional.linear`: (..., C_in) times (C_out, C_in) -> (..., C_out)."""
+    width = x.shape[-1]
+    num_rows = x.numel() // width
+    missing = -num_rows % _PICTURES
+    if not _is_inference(x) or num_rows == 0 or missing > num_rows // _PICTURES:
+        return functional.linear(x, weight, bias)
+    rows = x.reshape(num_rows, width)
+    if missing:
+        rows = functional.pad(rows, (0, 0, 0, missing))
+    pixels = rows.view(_PICTURES, 1, -1, width).permute(0, 3, 1, 2)
+    y = functional.conv2d(pixels, weight[:, :, None, None], bias).permute(0, 2, 3, 1)
+    return y.reshape(num_rows + missing, -1)[:num_rows].view(*x.shape[:-1], -1)
 
 
 class PointwiseConv(nn.Conv2d):

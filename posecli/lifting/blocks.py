@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from posecli.dense import Dense
+from posecli.dense import Dense, dense
 from posecli.lifting.config import LiftConfig
 from posecli.ssm import global_orders, multi_scan
 
@@ -82,7 +82,7 @@ class PlaneScan(nn.Module):
         tokens = x.reshape(batch, frames * joints, inner)
         chosen = list(directions)
         weight = self.x_proj_weight[chosen]
-        proj = functional.linear(tokens, weight.flatten(0, 1)).view(batch, frames * joints, len(chosen), -1)
+        proj = dense(tokens, weight.flatten(0, 1)).view(batch, frames * joints, len(chosen), -1)
         y = multi_scan(
             tokens,
             proj,

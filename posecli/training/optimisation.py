@@ -1,0 +1,101 @@
+"""One optimiser step, the same for every kind of training: gradients clipped, weights averaged, never a step on what is no number."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from posecli.errors import PoseCliError
+from posecli.training.schedule import Schedule, follow, learning_rate
+
+
+class Optimisation:
+    """A model, its optimiser (AdamW) and its averaged weights.
+
+    Args:
+        model: In training mode, where it is to stay.
+        groups: Parameter groups with ``params``, ``factor`` (on the learning rate) and ``weight_decay``.
+        schedule: Rates.
+        gradient_clip: Largest norm of the gradients.
+        ema_decay: Decay of the averaged weights, which are the ones released.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        groups: Sequence[dict[str, Any]],
+        schedule: Schedule,
+        *,
+        gradient_clip: float,
+        ema_decay: float,
+    ) -> None:
+        self.model, self.schedule = model, schedule
+        self.gradient_clip, self.ema_decay = gradient_clip, ema_decay
+        self.averaged = {name: value.detach().clone() for name, value in model.state_dict().items()}
+        self.optimiser = torch.optim.AdamW(list(groups), lr=schedule.learning_rate)
+        self.step = 0
+
+    @property
+    def rate(self) -> float:
+        """The learning rate of the next step."""
+        return learning_rate(self.schedule, self.step)
+
+    def advance(self, add_gradients: Callable[[], float], *, name: str) -> float:
+        """Take a step.
+
+        Args:
+            add_gradients: Runs the model backwards and returns the loss.
+            name: Of what is trained, for the message.
+
+        Returns:
+            The loss.
+
+        Raises:
+            PoseCliError: The loss or its gradient is not a number; the weights are as they were.
+        """
+        for group in self.optimiser.param_groups:
+            group["lr"] = self.rate * group["factor"]
+        self.optimiser.zero_grad(set_to_none=True)
+        loss = add_gradients()
+        norm = float(nn.utils.clip_grad_norm_(self.model.parameters(), self.gradient_clip))
+        if not math.isfinite(loss) or not math.isfinite(norm):
+            raise PoseCliError(
+                f"{name}: the loss is {loss} and its gradient {norm} at step {self.step}",
+                hint="lower learning_rate; the last checkpoint is good",
+            )
+        self.optimiser.step()
+        self.step += 1
+        follow(self.averaged, self.model, decay=self.ema_decay, step=self.step)
+        return loss
+
+    def state(self) -> dict[str, Any]:
+        """For a checkpoint."""
+        return {
+            "step": self.step,
+            "model": self.model.state_dict(),
+            "averaged": self.averaged,
+            "optimiser": self.optimiser.state_dict(),
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from what `state` gave."""
+        self.step, self.averaged = state["step"], state["averaged"]
+        self.model.load_state_dict(state["model"])
+        self.optimiser.load_state_dict(state["optimiser"])
+
+
+def decay_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+    """Parameter groups without weight decay on biases, norms and what says ``no_weight_decay``."""
+    groups: dict[bool, list[Tensor]] = {}
+    for parameter in model.parameters():
+        if parameter.requires_grad:
+            has_decay = parameter.ndim > 1 and not getattr(parameter, "no_weight_decay", False)
+            groups.setdefault(has_decay, []).append(parameter)
+    return [
+        {"params": parameters, "factor": 1.0, "weight_decay": weight_decay if has_decay else 0.0}
+        for has_decay, parameters in groups.items()
+    ]
