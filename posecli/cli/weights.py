@@ -1,4 +1,4 @@
-"""``posecli weights``: list, find, verify, fetch and register weights."""
+"""``posecli weights``: list, find, verify, fetch, import and register weights."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from posecli.cli import console, options
-from posecli.errors import WeightsError
+from posecli.errors import ConfigError, WeightsError
 
 app = typer.Typer(help="List, find, verify and fetch network weights.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -84,6 +84,26 @@ def verify(
         raise WeightsError(
             f"{bad[0].path}: {bad[0].status}: {bad[0].detail}", hint="reinstall posecli or fetch it again"
         )
+
+
+@app.command("import")
+def import_(
+    kind: Annotated[str, typer.Argument(metavar="KIND", help="Whose checkpoint it is: posemamba.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="The authors' checkpoint, for example PoseMamba_S.bin.")],
+    out: Annotated[Path, typer.Option("--out", help="The .safetensors file to write.")],
+    overwrite: options.Overwrite = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Convert a checkpoint of other software to a weights file; no code in it is run."""
+    if kind != "posemamba":
+        raise ConfigError(f"unknown kind of checkpoint {kind!r}", hint="posecli imports: posemamba")
+    from posecli.lifting.official import import_posemamba
+
+    read = import_posemamba(file, out, overwrite=overwrite)
+    num_parameters = sum(tensor.numel() for tensor in read.tensors.values())
+    console.info(f"width {read.config.d_model}, {2 * read.config.depth} blocks, {num_parameters:,} parameters")
+    console.info(read.metadata["licence_note"])
+    console.print_data(str(out))
 
 
 @app.command()

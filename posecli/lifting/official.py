@@ -72,9 +72,7 @@ def import_posemamba(path: Path, out: Path, *, overwrite: bool = False) -> Offic
     """
     check_output(out, overwrite=overwrite)
     checkpoint = read_posemamba(path)
-    save_lifter_network(
-        out, checkpoint.tensors, checkpoint.config, metadata=checkpoint.metadata, overwrite=overwrite
-    )
+    save_lifter_network(out, checkpoint.tensors, checkpoint.config, metadata=checkpoint.metadata, overwrite=overwrite)
     return checkpoint
 
 
@@ -117,7 +115,7 @@ def _load(path: Path) -> Mapping[Any, Any]:
     except Exception as error:  # bytes that are no pickle fail in any way: KeyError, IndexError, struct.error, ...
         raise _unreadable(path, error) from error
     if not isinstance(content, Mapping):
-        raise WeightsError(f"{path}: holds a {type(content).__name__}, not a PoseMamba checkpoint")
+        raise WeightsError(f"{path}: holds one value of type {type(content).__name__}, not a PoseMamba checkpoint")
     return content
 
 
@@ -140,11 +138,14 @@ def _state_dict(path: Path, content: Mapping[Any, Any]) -> dict[str, Tensor]:
     tensors: dict[str, Tensor] = {}
     for name, value in state.items():
         if not isinstance(name, str) or not isinstance(value, Tensor):
-            raise WeightsError(f"{path}: entry {name!r} of the state dict is a {type(value).__name__}, not a tensor")
+            raise WeightsError(
+                f"{path}: entry {name!r} of the state dict is of type {type(value).__name__}, not a tensor"
+            )
         if name.rpartition(".")[2] in _LEFT_BY_THOP:
             continue
         short = name.removeprefix(_PREFIX)
-        tensors[name if short in state else short] = value  # both spellings at once: the longer stays, and is unexpected
+        # Both spellings at once: the longer one stays as it is, to be told as unexpected.
+        tensors[name if short in state else short] = value
     return tensors
 
 
@@ -190,7 +191,8 @@ def _check(path: Path, tensors: Mapping[str, Tensor], config: LiftConfig) -> Non
         size = f"width {config.d_model} and {2 * config.depth} blocks"
         lines = [f"{path}: does not hold the tensors of a PoseMamba of {size} ({len(own)} in all)"]
         lines += [f"  {sort} ({len(rows)}): {_listed(rows)}" for sort, rows in found.items()]
-        raise WeightsError("\n".join(lines), hint="sizes are inferred from the file; is it a checkpoint of this network?")
+        hint = "width and number of blocks are read off the tensors; is it a checkpoint of this network?"
+        raise WeightsError("\n".join(lines), hint=hint)
 
 
 def _listed(rows: list[str]) -> str:
@@ -206,13 +208,14 @@ def _number(value: object) -> float | int | None:
     return value if is_number else None  # type: ignore[return-value]
 
 
+_STRUCT_LETTERS = {"f8": "d", "f4": "f", "f2": "e", "i8": "q", "i4": "i"}
+
+
 class _NumberType:
     """Stands in for NumPy's dtype, see `_STAND_INS`."""
 
-    _letters = {"f8": "d", "f4": "f", "f2": "e", "i8": "q", "i4": "i"}
-
     def __init__(self, code: str, *_: object) -> None:
-        self.letter, self.order = self._letters[code], "<"
+        self.letter, self.order = _STRUCT_LETTERS[code], "<"
 
     def __setstate__(self, state: tuple[Any, ...]) -> None:
         self.order = state[1]

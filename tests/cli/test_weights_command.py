@@ -115,3 +115,50 @@ def test_doctor_goes_on_when_one_look_crashes(monkeypatch: pytest.MonkeyPatch) -
     findings = {finding.topic: finding for finding in doctor.examine()}
     assert (findings["video"].status, findings["video"].value) == ("failed", "RuntimeError: broken install")
     assert "cache" in findings
+
+
+@pytest.fixture
+def official(tmp_path: Path) -> Path:
+    """A checkpoint as the PoseMamba authors' training writes it."""
+    from posecli.lifting.config import LiftConfig
+    from posecli.lifting.network import PoseMamba
+
+    torch.manual_seed(0)
+    state = PoseMamba(LiftConfig(d_model=16, depth=1)).state_dict()
+    content = {"epoch": 5, "lr": 1e-4, "optimizer": {}, "model_pos": {f"module.{k}": v for k, v in state.items()}}
+    torch.save(content | {"min_loss": 40.5}, tmp_path / "best_epoch.bin")
+    return tmp_path / "best_epoch.bin"
+
+
+def test_import_writes_weights_and_replaces_them_only_when_told(official: Path, tmp_path: Path) -> None:
+    out = tmp_path / "lifter.safetensors"
+    arguments = ["weights", "import", "posemamba", str(official), "--out", str(out)]
+    result = run(*arguments)
+    assert (result.exit_code, result.stdout) == (0, f"{out}\n")
+    assert result.stderr.startswith("width 16, 2 blocks, 23,779 parameters\n")
+    assert "Human3.6M" in result.stderr
+    header = weights.read_header(out)
+    assert header.kind == "lifting"
+    assert header.config["match_official_gradient"] is True
+    assert (header.metadata["epoch"], header.metadata["min_loss"]) == (5, 40.5)
+
+    before = out.read_bytes()
+    again = run(*arguments)
+    assert again.exit_code == 7
+    assert again.stderr == f"error: {out}: exists already\nhint: pass --overwrite to replace it\n"
+    out.write_bytes(b"old")
+    quiet = run(*arguments, "--overwrite", "--quiet")
+    assert (quiet.exit_code, quiet.stderr) == (0, "")
+    assert out.read_bytes() == before
+
+
+def test_import_of_another_kind_or_another_file_is_one_error(official: Path, tmp_path: Path) -> None:
+    out = tmp_path / "lifter.safetensors"
+    result = run("weights", "import", "posebert", str(official), "--out", str(out))
+    assert result.exit_code == 2
+    assert result.stderr == "error: unknown kind of checkpoint 'posebert'\nhint: posecli imports: posemamba\n"
+    official.write_text("no checkpoint")
+    result = run("weights", "import", "posemamba", str(official), "--out", str(out))
+    assert result.exit_code == 4
+    assert result.stderr.startswith(f"error: {official}: not a PyTorch checkpoint, or a damaged one\nhint: ")
+    assert not out.exists()
