@@ -10,19 +10,21 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from scipy.signal import lfilter
+from scipy.special import ndtr
 
 from posecli.records import BoolArray, FloatArray
 from posecli.skeletons import H36M17
 from posecli.training.lifting.bones import rebuild_trunk
 
 _NAMES = H36M17.joint_names
-_NOISY = np.array([i for i, n in enumerate(_NAMES) if n.startswith(("left_", "right_")) or n == "head"])
-_KINDS = ("hip", "knee", "ankle", "head", "shoulder", "elbow", "wrist")
-_KIND_OF = np.array([_KINDS.index(_NAMES[i].removeprefix("left_").removeprefix("right_")) for i in _NOISY])
-_LEGS, _ARMS = (
-    tuple((_NAMES.index(f"left_{part}"), _NAMES.index(f"right_{part}")) for part in parts)
+NOISY = np.array([i for i, n in enumerate(_NAMES) if n.startswith(("left_", "right_")) or n == "head"])
+KINDS = ("hip", "knee", "ankle", "head", "shoulder", "elbow", "wrist")
+KIND_OF = np.array([KINDS.index(_NAMES[i].removeprefix("left_").removeprefix("right_")) for i in NOISY])
+LEGS, ARMS = (
+    tuple([_NAMES.index(f"{side}_{part}") for part in parts] for side in ("left", "right"))
     for parts in (("hip", "knee", "ankle"), ("shoulder", "elbow", "wrist"))
 )
+"""The joints of the left and of the right limb, in the same order."""
 _MIDDLES = tuple(
     (_NAMES.index(middle), [_NAMES.index(part) for part in parts])
     for middle, parts in (
@@ -34,22 +36,32 @@ _MIDDLES = tuple(
 )
 
 
+MAX_LOST = 0.6
+
+
 @dataclass(frozen=True, slots=True)
 class NoiseModel:
     """Errors relative to the person's size (as `normalise_person` measures it).
 
     An error is ``spread * clip * burst * v``: ``v`` is Gaussian, correlated from frame to frame; ``burst`` is the exponential of
-    another such process, and makes the tail heavy; ``clip`` is drawn once a clip. The values are those of posecli's own estimator on
-    rendered clips, measured by ``tests/benchmarks/measure_keypoint_noise.py``.
+    another such process, ``clip`` is drawn once a clip. Besides, joints get lost for a while: they are then found anywhere near the
+    person. The values are those of posecli's own estimator on rendered clips, measured by
+    ``tests/benchmarks/measure_keypoint_noise.py``; but those clips are crowded and damaged, so ``level`` and ``clip`` reach from
+    them to clips of one person in plain sight, and sides are confused a little less often.
 
     Attributes:
         spread: Of hips, knees, ankles, head, shoulders, elbows, wrists, along each axis.
         correlation: Of ``v`` from one frame to the next, at 30 fps.
         burst: Spread of the logarithm of ``burst``.
         burst_correlation: Of that logarithm from one frame to the next.
+        level: Mean of the logarithm of ``clip``: 0 as in the rendered clips.
         clip: Spread of the logarithm of ``clip``.
+        lost_share: Of frames in which hips, knees, ... are lost, where ``clip`` is 1; it goes with the square of ``clip``.
+        lost_frames: Mean length of that.
+        lost_spread: Of the error of a lost joint, along each axis.
         error_edges: (E,) lengths of errors, rising, that divide them into E + 1 bins.
         score_quantiles: (E + 1, Q) quantiles from the least to the greatest score of errors in each bin.
+        score_steps: (Q,) which quantiles.
         score_correlation: Of a score's place among the quantiles from one frame to the next.
         missing_rate: Chance that a joint goes missing in a frame.
         missing_frames: Mean length of such a gap.
@@ -58,25 +70,30 @@ class NoiseModel:
         outside_missing: Chance that a joint outside the picture is missing.
     """
 
-    spread: tuple[float, ...] = (0.010, 0.009, 0.009, 0.006, 0.008, 0.009, 0.010)
-    correlation: float = 0.8
-    burst: float = 0.7
-    burst_correlation: float = 0.9
-    clip: float = 0.4
+    spread: tuple[float, ...] = (0.026, 0.0225, 0.025, 0.014, 0.020, 0.024, 0.0237)
+    correlation: float = 0.96
+    burst: float = 0.2
+    burst_correlation: float = 0.98
+    level: float = -0.25
+    clip: float = 0.45
+    lost_share: tuple[float, ...] = (0.046, 0.20, 0.23, 0.021, 0.039, 0.157, 0.28)
+    lost_frames: float = 8.0
+    lost_spread: float = 0.14
     error_edges: tuple[float, ...] = (0.005, 0.01, 0.02, 0.04, 0.08)
     score_quantiles: tuple[tuple[float, ...], ...] = (
-        (0.30, 0.75, 0.85, 0.90, 0.97),
-        (0.25, 0.70, 0.82, 0.88, 0.96),
-        (0.20, 0.55, 0.74, 0.84, 0.95),
-        (0.10, 0.35, 0.55, 0.72, 0.92),
-        (0.05, 0.20, 0.35, 0.52, 0.85),
-        (0.02, 0.12, 0.25, 0.40, 0.80),
+        (0.143, 0.448, 0.593, 0.701, 0.790, 0.856, 0.991),
+        (0.136, 0.462, 0.581, 0.697, 0.784, 0.840, 0.995),
+        (0.074, 0.435, 0.558, 0.681, 0.767, 0.832, 1.000),
+        (0.072, 0.387, 0.491, 0.613, 0.716, 0.791, 1.000),
+        (0.030, 0.278, 0.393, 0.500, 0.611, 0.713, 1.000),
+        (0.020, 0.168, 0.252, 0.370, 0.486, 0.581, 1.000),
     )
-    score_correlation: float = 0.8
-    missing_rate: float = 0.002
-    missing_frames: float = 6.0
-    swap_rate: float = 0.001
-    swap_frames: float = 5.0
+    score_steps: tuple[float, ...] = (0.0, 0.1, 0.25, 0.5, 0.75, 0.9, 1.0)
+    score_correlation: float = 0.945
+    missing_rate: float = 0.001
+    missing_frames: float = 8.0
+    swap_rate: float = 0.005
+    swap_frames: float = 3.6
     outside_missing: float = 0.7
 
     def apply(
@@ -93,46 +110,50 @@ class NoiseModel:
             (F, 17, 2) px, NaN where missing, and (F, 17) scores, 0 there.
         """
         frames = len(joints_px)
-        errors = self._errors(rng, frames) * np.float32(person_size(joints_px))
+        errors = self.draw_errors(rng, frames) * np.float32(person_size(joints_px))
         is_outside = np.any((joints_px < -0.5) | (joints_px > np.array(size_wh) - 0.5), axis=-1)
         noisy = joints_px.copy()
-        noisy[:, _NOISY] += errors
+        noisy[:, NOISY] += errors
         self._swap(rng, noisy)
-        lengths = np.linalg.norm(noisy[:, _NOISY] - joints_px[:, _NOISY], axis=-1) / person_size(joints_px)
+        lengths = np.linalg.norm(noisy[:, NOISY] - joints_px[:, NOISY], axis=-1) / person_size(joints_px)
         scores = np.zeros(joints_px.shape[:2], np.float32)
-        scores[:, _NOISY] = self._scores(rng, lengths)
-        is_missing = bursts(rng, (frames, len(_NOISY)), self.missing_rate, self.missing_frames)
-        is_missing |= is_outside[:, _NOISY] & (rng.random(len(_NOISY)) < self.outside_missing)
-        limbs = noisy[:, _NOISY]
+        scores[:, NOISY] = self._scores(rng, lengths)
+        is_missing = bursts(rng, (frames, len(NOISY)), self.missing_rate, self.missing_frames)
+        is_missing |= is_outside[:, NOISY] & (rng.random(len(NOISY)) < self.outside_missing)
+        limbs = noisy[:, NOISY]
         limbs[is_missing] = np.nan
-        noisy[:, _NOISY] = limbs
-        scores[:, _NOISY] *= ~is_missing
+        noisy[:, NOISY] = limbs
+        scores[:, NOISY] *= ~is_missing
         return rebuild_trunk(noisy), middle_scores(scores)
 
-    def _errors(self, rng: np.random.Generator, frames: int) -> FloatArray:
-        """(F, 13, 2), relative to the person's size."""
-        steps = correlated(rng, (frames, len(_NOISY), 2), self.correlation)
-        level = self.burst * correlated(rng, (frames, len(_NOISY), 1), self.burst_correlation)
-        level += self.clip * np.float32(rng.normal())
-        return steps * np.exp(level) * np.array(self.spread, np.float32)[_KIND_OF, None]
+    def draw_errors(self, rng: np.random.Generator, frames: int) -> FloatArray:
+        """(F, 13, 2) of the joints in `NOISY`, relative to the person's size."""
+        count = len(NOISY)
+        level = self.level + self.clip * rng.normal()
+        steps = correlated(rng, (frames, count, 2), self.correlation)
+        swell = self.burst * correlated(rng, (frames, count, 1), self.burst_correlation) + np.float32(level)
+        errors = steps * np.exp(swell) * np.array(self.spread, np.float32)[KIND_OF, None]
+        share = np.minimum(np.array(self.lost_share)[KIND_OF] * np.exp(2 * level), MAX_LOST)
+        # so many bursts that they cover the share, overlaps counted
+        is_lost = bursts(rng, (frames, count), -np.log1p(-share) / self.lost_frames, self.lost_frames)
+        lost = correlated(rng, (frames, count, 2), self.correlation) * np.float32(self.lost_spread)
+        return np.where(is_lost[..., None], lost, errors)
 
     def _swap(self, rng: np.random.Generator, joints: FloatArray) -> None:
         """Exchange left and right of the legs, and of the arms, in bursts."""
         is_swapped = bursts(rng, (len(joints), 2), self.swap_rate, self.swap_frames)
-        for column, pairs in enumerate((_LEGS, _ARMS)):
+        for column, (left, right) in enumerate((LEGS, ARMS)):
             rows = np.flatnonzero(is_swapped[:, column])[:, None]
-            left, right = (list(side) for side in zip(*pairs, strict=True))
             joints[rows, left + right] = joints[rows, right + left]
 
     def _scores(self, rng: np.random.Generator, lengths: NDArray[np.floating]) -> FloatArray:
         """(F, 13): drawn from the quantiles of the bin of each error."""
         table = np.array(self.score_quantiles, np.float32)
-        steps = np.linspace(0.0, 1.0, table.shape[1])
-        place = _normal_to_uniform(correlated(rng, lengths.shape, self.score_correlation))
+        steps = np.array(self.score_steps, np.float32)
+        place = ndtr(correlated(rng, lengths.shape, self.score_correlation))
         bins = np.searchsorted(np.array(self.error_edges), lengths)
-        position = place * (table.shape[1] - 1)
-        below = np.minimum(position.astype(np.int64), len(steps) - 2)
-        part = (position - below).astype(np.float32)
+        below = np.clip(np.searchsorted(steps, place) - 1, 0, len(steps) - 2)
+        part = (place - steps[below]) / (steps[below + 1] - steps[below])
         return np.asarray(table[bins, below] * (1 - part) + table[bins, below + 1] * part, np.float32)
 
 
@@ -156,20 +177,20 @@ def correlated(rng: np.random.Generator, shape: tuple[int, ...], correlation: fl
     return np.asarray(lfilter([1.0], [1.0, -correlation], white, axis=0), np.float32)
 
 
-def bursts(rng: np.random.Generator, shape: tuple[int, int], rate: float, mean_frames: float) -> BoolArray:
-    """(F, N): runs of frames; in each column one begins with this chance in a frame, of geometric length with this mean."""
+def bursts(
+    rng: np.random.Generator, shape: tuple[int, int], rate: float | NDArray[np.floating], mean_frames: float
+) -> BoolArray:
+    """(F, N): runs of frames; in each column one begins with this chance in a frame, of geometric length with this mean.
+
+    Runs that began before the first frame are there too, so that all frames are alike.
+    """
     frames, columns = shape
-    found = np.zeros(shape, np.bool_)
-    counts = rng.poisson(rate * frames, columns)
-    for column in np.flatnonzero(counts):
-        starts = rng.integers(0, frames, counts[column])
-        lengths = rng.geometric(1.0 / max(mean_frames, 1.0), counts[column])
-        for start, length in zip(starts, lengths, strict=True):
-            found[start : start + length, column] = True
-    return found
-
-
-def _normal_to_uniform(values: FloatArray) -> FloatArray:
-    """The share of a standard Gaussian below each value, to a thousandth."""
-    # the logistic curve with this constant is within 0.01 of it; the cubic term brings it to 0.0002
-    return np.asarray(1.0 / (1.0 + np.exp(-(1.5976 * values + 0.07056 * values**3))), np.float32)
+    before = round(4 * mean_frames)
+    marks = np.zeros((frames + 1, columns), np.int64)
+    counts = rng.poisson(np.broadcast_to(rate, columns) * (frames + before))
+    column = np.repeat(np.arange(columns), counts)
+    starts = rng.integers(-before, frames, len(column))
+    ends = starts + rng.geometric(1.0 / max(mean_frames, 1.0), len(column))
+    np.add.at(marks, (starts.clip(0, frames), column), 1)
+    np.add.at(marks, (ends.clip(0, frames), column), -1)
+    return np.asarray(np.cumsum(marks[:-1], axis=0) > 0)
