@@ -6,8 +6,8 @@ Beyond plain COCO (extra keys that other tools skip):
 - ``annotations[]``: ``keypoints`` are what a reader should use; ``keypoints_raw`` (x, y per keypoint, null where missing) are the
   network's own, before smoothing. ``keypoint_scores`` are the model's, in [0, 1]; ``score`` ranks whole poses; ``box_score``;
   ``interpolated``; ``track_id``, repeated in ``attributes`` for CVAT. ``posecli`` holds the keypoints COCO lacks (neck,
-  head_top) as ``extra_keypoints``, ``extra_scores``, ``extra_raw``.
-- top level ``posecli``: format version, skeletons, track ids, first frame, video, run record.
+  head_top) as ``extra_keypoints``, ``extra_scores``, ``extra_raw``, and the pose in 3D, see `posecli.formats.joints`.
+- top level ``posecli``: format version, skeletons, track ids, first frame, video, run record; ``joints``, where there is 3D.
 
 The flag v is not a score: 2 where a keypoint was predicted (with a score above 0), else 0, with x = y = 0. Coordinates are rounded
 to 1/1000 px and scores to 1/100000; reading gives exactly those numbers, and writing them again gives the same bytes.
@@ -15,17 +15,18 @@ to 1/1000 px and scores to 1/100000; reading gives exactly those numbers, and wr
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
 from posecli.formats.document import Node, load_json
+from posecli.formats.joints import JointFields, JointTrack, encode_joints_head, joint_rows, read_joint_tracks
 from posecli.formats.rows import COORDINATE_DECIMALS, PoseRow, pose_rows
 from posecli.formats.stream import write_document
 from posecli.formats.video_facts import decode_video, encode_video
-from posecli.records import Annotation, FloatArray, FrameTable, PoseSequence
+from posecli.records import Annotation, FloatArray, FrameTable, PoseSequence, PoseSequence3D
 from posecli.skeletons import COCO17, POSECLI19, Skeleton, get_skeleton
 
 FORMAT_VERSION = 1
@@ -67,12 +68,17 @@ def write_coco_dataset(
             "track_ids": [pose.track_id for pose in annotation.poses],
             "video": encode_video(annotation.video),
             "run": dict(annotation.run),
+            **({"joints": encode_joints_head(annotation)} if annotation.poses_3d else {}),
         },
         "licenses": [],
         "categories": [coco_category(shown)],
     }
     rows = pose_rows(annotation.poses, own, present_flag=_PREDICTED)
-    annotations = (_encode_row(i, row, len(shown)) for i, row in enumerate(rows, start=1))
+    in_3d = {pose.track_id: joint_rows(pose) for pose in annotation.poses_3d}
+    annotations = (
+        _encode_row(i, row, len(shown), next(in_3d[row.track_id]) if row.track_id in in_3d else {})
+        for i, row in enumerate(rows, start=1)
+    )
     lists = {"images": _encode_frames(annotation), "annotations": annotations}
     write_document(path, head, lists, overwrite=overwrite)
 
@@ -97,12 +103,14 @@ def read_coco_dataset(path: Path) -> Annotation:
     run = facts.child("run")
     if not isinstance(run.value, dict):
         raise run.error("is not an object")
+    poses, poses_3d = _decode_poses(document, own, shown, first_frame, len(frames))
     return Annotation(
         video=decode_video(facts.child("video")),
         frames=frames,
-        poses=_decode_poses(document, own, shown, first_frame, len(frames)),
+        poses=poses,
         run=run.value,
         first_frame_index=first_frame,
+        poses_3d=poses_3d,
     )
 
 
@@ -150,7 +158,7 @@ def _encode_frames(annotation: Annotation) -> Iterator[dict[str, Any]]:
         }
 
 
-def _encode_row(annotation_id: int, row: PoseRow, num_shown: int) -> dict[str, Any]:
+def _encode_row(annotation_id: int, row: PoseRow, num_shown: int, in_3d: JointFields) -> dict[str, Any]:
     fields: dict[str, Any] = {
         "id": annotation_id,
         "image_id": coco_image_id(row.frame_index),
@@ -168,12 +176,15 @@ def _encode_row(annotation_id: int, row: PoseRow, num_shown: int) -> dict[str, A
         "interpolated": row.is_interpolated,
         "attributes": {"track_id": row.track_id, "interpolated": row.is_interpolated},
     }
+    extra: dict[str, Any] = {}
     if num_shown < len(row.scores):
-        fields["posecli"] = {
+        extra = {
             "extra_keypoints": row.keypoints[3 * num_shown :],
             "extra_scores": row.scores[num_shown:],
             "extra_raw": row.raw[2 * num_shown :],
         }
+    if extra or in_3d:
+        fields["posecli"] = {**extra, **in_3d}
     return fields
 
 
@@ -263,11 +274,12 @@ class _TrackRows:
 
 def _decode_poses(
     document: Node, own: Skeleton, shown: Skeleton, first_frame: int, num_frames: int
-) -> tuple[PoseSequence, ...]:
+) -> tuple[tuple[PoseSequence, ...], tuple[PoseSequence3D, ...]]:
     facts = document.child("posecli").child("track_ids")
     if not isinstance(facts.value, list) or not all(type(value) is int for value in facts.value):
         raise facts.error("is not a list of whole numbers")
     tracks = {track_id: _TrackRows() for track_id in facts.value}
+    in_3d = _tracks_in_3d(document, tracks)
     for node in document.items("annotations"):
         track_id, frame_index = node.integer("track_id"), node.integer("image_id") - coco_image_id(0)
         if track_id not in tracks:
@@ -275,4 +287,16 @@ def _decode_poses(
         if not first_frame <= frame_index < first_frame + num_frames:
             raise node.child("image_id").error(f"{node.integer('image_id')} is not the id of an image")
         tracks[track_id].append(node, frame_index, own, shown)
-    return tuple(rows.sequence(track_id, own) for track_id, rows in tracks.items())
+        if track_id in in_3d:
+            in_3d[track_id].append(node)
+    poses = {track_id: rows.sequence(track_id, own) for track_id, rows in tracks.items()}
+    return tuple(poses.values()), tuple(rows.sequence(poses[track_id]) for track_id, rows in in_3d.items())
+
+
+def _tracks_in_3d(document: Node, tracks: Mapping[int, _TrackRows]) -> dict[int, JointTrack]:
+    found = read_joint_tracks(document)
+    for track_id in found:
+        if track_id not in tracks:
+            ids = document.child("posecli").child("joints").child("track_ids")
+            raise ids.error(f"{track_id} is not in posecli.track_ids")
+    return found

@@ -15,13 +15,14 @@ from hypothesis.extra.numpy import arrays
 from posecli.formats.boxes import read_boxes
 from posecli.formats.coco import read_coco_dataset, write_coco_dataset
 from posecli.formats.posetrack import read_posetrack, write_posetrack
-from posecli.records import Annotation, FrameTable, PoseSequence, VideoInfo
+from posecli.records import Annotation, FrameTable, PoseSequence, PoseSequence3D, VideoInfo
 from posecli.skeletons import POSECLI19, POSETRACK18, mapping
 
 NUM_FRAMES = 6
 COORDINATES = st.floats(-500, 7680, width=32)
 POINTS = st.one_of(COORDINATES, st.just(float("nan")))
 SCORES = st.floats(0, 1, width=32)
+MILLIMETRES = st.one_of(st.floats(-3000, 3000, width=32), st.just(float("nan")))
 
 
 @st.composite
@@ -40,6 +41,19 @@ def pose_sequences(draw: st.DrawFn, track_id: int, first_frame: int) -> PoseSequ
         boxes=np.concatenate([corners, corners + sizes], axis=1),
         box_scores=draw(arrays(np.float32, count, elements=SCORES)),
         interpolated=draw(arrays(np.bool_, count)),
+    )
+
+
+@st.composite
+def poses_in_3d(draw: st.DrawFn, pose: PoseSequence) -> PoseSequence3D:
+    joints = draw(arrays(np.float32, (len(pose), 17, 3), elements=MILLIMETRES, fill=st.just(0.0)))
+    return PoseSequence3D(
+        track_id=pose.track_id,
+        skeleton="h36m17",
+        frame_indices=pose.frame_indices,
+        joints_mm=joints,
+        root_mm=draw(arrays(np.float32, (len(pose), 3), elements=MILLIMETRES)),
+        scores=draw(arrays(np.float32, (len(pose), 17), elements=SCORES)),
     )
 
 
@@ -69,7 +83,8 @@ def annotated_videos(draw: st.DrawFn) -> Annotation:
     )
     poses = tuple(draw(pose_sequences(track_id, first_frame)) for track_id in track_ids)
     run = draw(st.dictionaries(st.text(max_size=5), st.integers(-9, 9) | st.text(max_size=5), max_size=3))
-    return Annotation(video, frames, poses, run, first_frame)
+    poses_3d = tuple(draw(poses_in_3d(pose)) for pose in poses if draw(st.booleans()))
+    return Annotation(video, frames, poses, run, first_frame, poses_3d)
 
 
 def present(pose: PoseSequence) -> np.ndarray:
@@ -105,6 +120,13 @@ def test_a_coco_data_set_comes_back(annotation: Annotation, skeleton) -> None:
         np.testing.assert_allclose(read.boxes, given_pose.boxes, rtol=0, atol=2e-3)
         np.testing.assert_allclose(read.scores, np.where(there, given_pose.scores, 0), rtol=0, atol=1e-5)
         np.testing.assert_allclose(read.box_scores, given_pose.box_scores, rtol=0, atol=1e-5)
+    for read_3d, given_3d in zip(back.poses_3d, annotation.poses_3d, strict=True):
+        known = np.isfinite(given_3d.joints_mm).all(axis=-1)
+        assert read_3d.track_id == given_3d.track_id
+        np.testing.assert_array_equal(read_3d.frame_indices, given_3d.frame_indices)
+        np.testing.assert_array_equal(np.isfinite(read_3d.joints_mm).all(axis=-1), known)
+        np.testing.assert_allclose(read_3d.joints_mm[known], given_3d.joints_mm[known], rtol=0, atol=0.0505)
+        np.testing.assert_allclose(read_3d.scores, np.where(known, given_3d.scores, 0), rtol=0, atol=1e-5)
 
 
 @settings(max_examples=30)
