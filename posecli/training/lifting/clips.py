@@ -18,7 +18,7 @@ from posecli.training.lifting.noise import NoiseModel
 
 # Of `GROUP_NAMES`, mm in the standard body, between the points that posecli's estimator finds: the median of the rendered avatars.
 # Recordings put hips and shoulders elsewhere, each collection in its own way.
-TYPICAL_BONES_MM = (106.0, 430.5, 433.4, 247.5, 99.7, 173.5, 256.7, 238.1)
+TYPICAL_BONES_MM = (108.0, 429.0, 435.0, 246.0, 104.0, 174.0, 266.0, 240.0)
 _FLIP = np.array([-1.0, 1.0, 1.0], np.float32)
 _MIN_SHARE = 0.25
 _SHORTEST = 16
