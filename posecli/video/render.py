@@ -10,10 +10,13 @@ import numpy as np
 from posecli.errors import VideoError
 from posecli.records import Annotation, Frame
 from posecli.skeletons import get_skeleton
+from posecli.video.figure_panel import FigurePanel
 from posecli.video.image_source import DEFAULT_FPS
 from posecli.video.overlay import DrawnPose, draw_poses, get_style
 from posecli.video.sink import VideoSink
 from posecli.video.source import Source, open_source
+from posecli.video.stage import Stage
+from posecli.video.turntable import turn_rad
 
 # Stored times may be rounded; decoding begins a little earlier and goes by frame numbers.
 _LEAD_IN_S = 0.5
@@ -28,6 +31,7 @@ def render_overlay(
     min_score: float = 0.3,
     crf: int = 20,
     has_audio: bool = True,
+    has_figures: bool = False,
     num_threads: int | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> list[str]:
@@ -41,6 +45,8 @@ def render_overlay(
         min_score: Keypoints below it are not drawn.
         crf: Quality of the encoder, 0 (lossless) to 51.
         has_audio: Whether the sound is copied.
+        has_figures: Whether the people in 3D are shown beside it, in a panel as large as the video, seen by a camera that turns
+            around them; ``min_score`` and ``style`` do not concern them.
         num_threads: Decoder threads, and as many encoder threads; by default two each where there are two processors.
         progress: Called with the number of frames done after each.
 
@@ -50,14 +56,16 @@ def render_overlay(
     Raises:
         VideoError: The video is gone, or has not the frames the annotation says.
         OutputError: The file exists already or cannot be written.
-        ConfigError: The style is unknown.
+        ConfigError: The style is unknown, or the annotation has no 3D poses to show.
     """
     look = get_style(style)
     video = annotation.video
+    size_wh = (video.width_px, video.height_px)
+    panel = FigurePanel(Stage(annotation), size_wh) if has_figures else None
     with open_annotated(annotation, num_threads=num_threads) as source:
         sink = VideoSink(
             out_path,
-            size_wh=(video.width_px, video.height_px),
+            size_wh=(size_wh[0] * (1 if panel is None else 2), size_wh[1]),
             time_base=source.info.time_base,
             fps=source.info.fps,
             crf=crf,
@@ -73,7 +81,11 @@ def render_overlay(
                 if zero_pts is None:
                     zero_pts = (frame.pts or 0) - ticks
                 # Not frame.pts: time_s is the same clock where that is sane, and ascends where it is not.
-                sink.write(draw_poses(frame.image, poses, style=look, min_score=min_score), zero_pts + ticks)
+                image = draw_poses(frame.image, poses, style=look, min_score=min_score)
+                if panel is not None:
+                    turned_rad = turn_rad(frame.time_s - float(annotation.frames.time_s[0]))
+                    image = np.hstack([image, panel.draw(frame.index, turned_rad)])
+                sink.write(image, zero_pts + ticks)
                 if progress is not None:
                     progress(count)
         return [*source.warnings, *sink.warnings]

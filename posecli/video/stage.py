@@ -1,0 +1,183 @@
+"""People in 3D, placed on one ground for drawing: who stands where in which frame, and what a camera must see."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter1d, percentile_filter, uniform_filter1d
+from scipy.signal import savgol_filter
+
+from posecli.errors import ConfigError
+from posecli.records import Annotation, FloatArray, IntArray, PoseSequence3D
+from posecli.skeletons import H36M17, STANDARD_HEIGHT_CM, JointTree
+
+_Floats = NDArray[np.float64]
+
+_SPACING_MM = 1000.0  # between people of whom nobody knows where they are
+_ROOT_SMOOTHING_S = 0.2
+_FOLLOW_SMOOTHING_S = 0.6
+_GROUND_WINDOW_S = 2.0
+_GROUND_PERCENTILE = 90.0
+_FARTHEST_MM = 6000.0
+_NUM_RINGS = 16
+_SOLE_MM = 28.0  # below the lowest joint: the ball of an ankle stands on the ground
+_FLESH_MM = 130.0  # a ball is drawn for the head, and limbs have width
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """One person in one frame: ``joints_mm`` (J, 3) on the stage (see `posecli.video.turntable`), ``scores`` (J,)."""
+
+    track_id: int
+    joints_mm: FloatArray
+    scores: FloatArray
+    tree: JointTree
+
+
+@dataclass(frozen=True, slots=True)
+class _Actor:
+    track_id: int
+    frame_indices: IntArray
+    joints_mm: FloatArray
+    scores: FloatArray
+
+
+class Stage:
+    """Everybody of an annotation on one level ground.
+
+    People are where their ``root_mm`` says, smoothed, when everybody has one; else one metre apart. The stage moves with the
+    middle of the people, so that somebody who walks far stays in the picture while the ground passes below; whoever is more than
+    6 m off the middle is drawn at 6 m. How the video's camera was tilted is unknown: up is its -y, and the ground below a person is
+    the level of their lowest joints in the two seconds around: their steady trend, which is what a tilt adds to somebody who walks
+    away, and above it a 90th percentile, so that jumps stay jumps.
+
+    Args:
+        annotation: With ``poses_3d``.
+
+    Raises:
+        ConfigError: There are no 3D poses, or of a skeleton that is not `H36M17`.
+    """
+
+    def __init__(self, annotation: Annotation) -> None:
+        sequences = [pose for pose in annotation.poses_3d if len(pose)]
+        if not sequences:
+            raise ConfigError(
+                f"{annotation.video.path}: no 3D poses to draw", hint="posecli lift adds them to a poses file"
+            )
+        for pose in sequences:
+            if pose.skeleton != H36M17.name:
+                raise ConfigError(f"3D skeleton {pose.skeleton!r} cannot be drawn", hint=f"known is {H36M17.name}")
+        times = annotation.frames.time_s
+        step_s = float(np.median(np.diff(times))) if len(times) > 1 else 1.0
+        per_second = 1.0 / max(step_s, 1e-3)
+        has_places = all(np.isfinite(pose.root_mm).all(axis=1).any() for pose in sequences)
+        slots = _slots(sequences)
+        roots = [
+            _smooth_root(pose, per_second) if has_places else np.tile([_SPACING_MM * slot, 0.0, 0.0], (len(pose), 1))
+            for pose, slot in zip(sequences, slots, strict=True)
+        ]
+        self._first = annotation.first_frame_index
+        self._centres = _follow(sequences, roots, self._first, len(annotation.frames), per_second)
+        self._actors = [
+            self._place(pose, root, per_second if has_places else 0.0)
+            for pose, root in zip(sequences, roots, strict=True)
+        ]
+        self.num_people = len(self._actors)
+        self.rings_mm = _rings([actor.joints_mm for actor in self._actors])
+        """(N, 2) radius and y of rings around the axis within which everybody is, in every frame, seen from any side."""
+
+    def figures_at(self, frame_index: int) -> list[Figure]:
+        """Who is there in a frame, by track."""
+        found = []
+        for actor in self._actors:
+            row = int(np.searchsorted(actor.frame_indices, frame_index))
+            if row < len(actor.frame_indices) and actor.frame_indices[row] == frame_index:
+                found.append(Figure(actor.track_id, actor.joints_mm[row], actor.scores[row], H36M17))
+        return found
+
+    def centre_at(self, frame_index: int) -> tuple[float, float]:
+        """(x, z) of the stage's axis in the video's camera frame, mm: what the ground's pattern is tied to."""
+        row = min(max(frame_index - self._first, 0), len(self._centres) - 1)
+        return float(self._centres[row, 0]), float(self._centres[row, 1])
+
+    def _place(self, pose: PoseSequence3D, root: _Floats, per_second: float) -> _Actor:
+        """One person's joints on the stage; ``per_second`` 0: the root's height is unknown, every frame has its own ground."""
+        offsets = root[:, [0, 2]] - self._centres[pose.frame_indices - self._first]
+        far = np.linalg.norm(offsets, axis=1, keepdims=True)
+        offsets *= np.minimum(1.0, _FARTHEST_MM / np.maximum(far, 1.0))
+        joints = pose.joints_mm.astype(np.float64)
+        ground = _ground(joints[..., 1] + root[:, 1:2], per_second)
+        joints[..., 0] += offsets[:, :1]
+        joints[..., 1] += (root[:, 1] - ground - _SOLE_MM)[:, None]
+        joints[..., 2] += offsets[:, 1:]
+        return _Actor(pose.track_id, pose.frame_indices, joints.astype(np.float32), pose.scores)
+
+
+def _slots(sequences: Sequence[PoseSequence3D]) -> list[int]:
+    """A place in a row for each track, used again once its owner has left."""
+    free_from: list[int] = []
+    slots = [0] * len(sequences)
+    for k in sorted(range(len(sequences)), key=lambda k: int(sequences[k].frame_indices[0])):
+        start, end = (int(sequences[k].frame_indices[row]) for row in (0, -1))
+        slot = next((s for s, free in enumerate(free_from) if free <= start), len(free_from))
+        free_from[slot:] = [end + 1, *free_from[slot + 1 :]]
+        slots[k] = slot
+    return slots
+
+
+def _filled(values: _Floats) -> _Floats:
+    """(T, D) with the rows that are not finite taken from their neighbours, in a line; 0 where there are none."""
+    is_there = np.isfinite(values).all(axis=1)
+    if not is_there.any():
+        return np.zeros_like(values)
+    rows = np.arange(len(values))
+    return np.stack([np.interp(rows, rows[is_there], column[is_there]) for column in values.T], axis=-1)
+
+
+def _smooth_root(pose: PoseSequence3D, per_second: float) -> _Floats:
+    root = _filled(pose.root_mm.astype(np.float64))
+    return np.asarray(gaussian_filter1d(root, _ROOT_SMOOTHING_S * per_second, axis=0, mode="nearest"))
+
+
+def _ground(heights_mm: _Floats, per_second: float) -> _Floats:
+    """(T,) y of the ground under one person, from the y of their joints (T, J)."""
+    has_joints = np.isfinite(heights_mm).any(axis=1)
+    lowest = np.where(has_joints, np.max(heights_mm, axis=1, initial=-np.inf, where=np.isfinite(heights_mm)), np.nan)
+    lowest = _filled(lowest[:, None])[:, 0]
+    window = min(round(_GROUND_WINDOW_S * per_second), len(lowest)) // 2 * 2 - 1
+    if window < 3:
+        return lowest
+    # Somebody who walks away from a tilted camera seems to climb or sink steadily: that is the trend, steps and jumps are not.
+    trend = savgol_filter(lowest, window, polyorder=1, mode="interp")
+    level = percentile_filter(lowest - trend, _GROUND_PERCENTILE, size=window, mode="nearest")
+    return np.asarray(trend + uniform_filter1d(level, window, mode="nearest"))
+
+
+def _follow(
+    sequences: Sequence[PoseSequence3D], roots: Sequence[_Floats], first: int, count: int, per_second: float
+) -> _Floats:
+    """(T, 2): x and z of the middle of the people present, smoothed; in empty frames between those before and after."""
+    sums, present = np.zeros((count, 2)), np.zeros(count)
+    for pose, root in zip(sequences, roots, strict=True):
+        rows = pose.frame_indices - first
+        sums[rows] += root[:, [0, 2]]
+        present[rows] += 1
+    middles = np.where(present[:, None] > 0, sums / np.maximum(present, 1)[:, None], np.nan)
+    return np.asarray(gaussian_filter1d(_filled(middles), _FOLLOW_SMOOTHING_S * per_second, axis=0, mode="nearest"))
+
+
+def _rings(joints_mm: Sequence[FloatArray]) -> _Floats:
+    """(2 N, 2): for layers of height, the largest distance from the axis, at the layer's upper and lower edge."""
+    points = np.concatenate([joints.reshape(-1, 3) for joints in joints_mm]).astype(np.float64)
+    points = points[np.isfinite(points).all(axis=1)]
+    if len(points) == 0:
+        points = np.array([[0.0, -10.0 * STANDARD_HEIGHT_CM, 0.0], [0.0, 0.0, 0.0]])
+    top, bottom = points[:, 1].min() - _FLESH_MM, max(points[:, 1].max(), 0.0) + 0.3 * _FLESH_MM
+    edges = np.linspace(top, bottom, _NUM_RINGS + 1)
+    layer = np.clip(((points[:, 1] - top) / (bottom - top) * _NUM_RINGS).astype(int), 0, _NUM_RINGS - 1)
+    radius = np.zeros(_NUM_RINGS)
+    np.maximum.at(radius, layer, np.hypot(points[:, 0], points[:, 2]) + _FLESH_MM)
+    return np.concatenate([np.stack([radius, edges[:-1]], axis=1), np.stack([radius, edges[1:]], axis=1)])
