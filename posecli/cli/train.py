@@ -11,6 +11,7 @@ from posecli.cli import console, options, pack
 from posecli.cli.threads import make_threads_patient, set_threads
 
 if TYPE_CHECKING:
+    from posecli.training.lifting.loop import LiftStep
     from posecli.training.loop import StepReport
 
 _STEPS_BETWEEN_LINES = 100
@@ -113,6 +114,42 @@ def detector(
         trained = train_detector(recipe, data, run, init=init, report=report)
     write_atomic(out, trained.read_bytes(), overwrite=overwrite)
     console.info(f"wrote {out}")
+
+
+@app.command("lifter")
+def lifter(
+    recipe: _Recipe,
+    data: _Data,
+    run: _Run,
+    out: _Out,
+    device: _Device = "cpu",
+    threads: _Threads = 1,
+    overwrite: options.Overwrite = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Train what turns 2D poses into 3D.
+
+    Example: posecli train lifter posecli/training/recipes/posecli-lifter.toml --data DATA --run runs/l --out l.safetensors
+    """
+    from posecli.training.lifting.recipe import read_lift_recipe
+
+    content = read_lift_recipe(recipe)
+    make_threads_patient()
+    set_threads(threads)
+    from posecli.training.lifting.release import train_lifter
+
+    losses: list[float] = []
+    with console.progress("train", unit="steps") as line:
+
+        def report(step: LiftStep) -> None:
+            losses.append(step.loss)
+            line(step.step, step.num_steps, {"steps": 1.0 / max(step.seconds, 1e-9)})
+            if step.step % _STEPS_BETWEEN_LINES == 0 or step.step == step.num_steps:
+                console.info(f"{step.step}/{step.num_steps} loss {sum(losses) / len(losses):.4f}")
+                losses.clear()
+
+        sha256 = train_lifter(content, data, run, out, device=device, overwrite=overwrite, report=report)
+    console.info(f"wrote {out} (sha256 {sha256[:12]}...)")
 
 
 app.command("pack")(pack.pack)
