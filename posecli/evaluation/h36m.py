@@ -16,6 +16,7 @@ each video. The authors' lifters are given the true distance instead (the factor
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -107,10 +108,10 @@ def cut_clips(video_ids: IntArray, clip_frames: int) -> IntArray:
     Returns:
         (M, F) frame indices.
     """
-    starts = np.flatnonzero(np.r_[True, video_ids[1:] != video_ids[:-1]]) if len(video_ids) else np.zeros(0, np.int64)
+    borders = [0, *(np.flatnonzero(np.diff(video_ids)) + 1).tolist(), len(video_ids)]
     clips: list[IntArray] = []
     seen: set[int] = set()
-    for start, stop in zip(starts.tolist(), [*starts[1:].tolist(), len(video_ids)], strict=True):
+    for start, stop in pairwise(borders if len(video_ids) else []):
         video, length = int(video_ids[start]), stop - start
         whole = length // clip_frames
         clips += list(start + np.arange(whole * clip_frames).reshape(whole, clip_frames))
