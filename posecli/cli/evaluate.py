@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
-from posecli.cli import console, options
+from posecli.cli import console, evaluate_lifter, options
+from posecli.cli.evaluate_joints import joints
 from posecli.cli.evaluated_clips import KeypointOptions, annotate_clips, estimate_clips, read_clips
 from posecli.cli.threads import make_threads_patient
 from posecli.errors import ConfigError
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from posecli.records import ImageArray
 
 app = typer.Typer(help="Measure weights, or finished poses, against labels.", no_args_is_help=True)
+app.command("joints")(joints)
 
 _BOXES, _MODES = ("given", "detected"), ("clip", "key", "still")
 
@@ -187,6 +189,9 @@ def tracking(
             f"{switch['clip']}, frame {switch['frame_index']}: "
             f"person {switch['person']} goes from track {switch['from_track']} to {switch['to_track']}"
         )
+
+
+app.command("lifter")(evaluate_lifter.lifter)
 
 
 @app.command("jitter")
