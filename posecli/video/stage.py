@@ -21,6 +21,7 @@ _ROOT_SMOOTHING_S = 0.2
 _FOLLOW_SMOOTHING_S = 0.6
 _GROUND_WINDOW_S = 2.0
 _GROUND_PERCENTILE = 90.0
+_GROUND_ROUNDS = 4
 _FARTHEST_MM = 6000.0
 _NUM_RINGS = 16
 _SOLE_MM = 28.0  # below the lowest joint: the ball of an ankle stands on the ground
@@ -151,7 +152,10 @@ def _ground(heights_mm: _Floats, per_second: float) -> _Floats:
     if window < 3:
         return lowest
     # Somebody who walks away from a tilted camera seems to climb or sink steadily: that is the trend, steps and jumps are not.
-    trend = savgol_filter(lowest, window, polyorder=1, mode="interp")
+    trend, grounded = lowest, lowest
+    for _ in range(_GROUND_ROUNDS):
+        trend = savgol_filter(grounded, window, polyorder=1, mode="interp")
+        grounded = np.maximum(lowest, trend)  # what is in the air does not pull
     level = percentile_filter(lowest - trend, _GROUND_PERCENTILE, size=window, mode="nearest")
     return np.asarray(trend + uniform_filter1d(level, window, mode="nearest"))
 
