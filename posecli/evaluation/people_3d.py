@@ -18,6 +18,7 @@ from posecli.evaluation.lift import standard_size
 from posecli.evaluation.video_labels import NO_TRACK, read_video_labels
 from posecli.formats.coco import read_coco_dataset
 from posecli.formats.document import Node, load_json
+from posecli.formats.npz import read_npz
 from posecli.records import Annotation, FloatArray, IntArray, PoseSequence3D
 from posecli.skeletons import H36M17, POSECLI19, get_skeleton, to_h36m17
 
@@ -71,8 +72,12 @@ def read_people_3d(path: Path) -> People3D:
     Raises:
         FormatError: The file cannot be read, or has nobody in 3D.
     """
-    document = load_json(path)
-    found = _from_poses(path, read_coco_dataset(path)) if document.has("posecli") else _from_labels(path, document)
+    if path.suffix == ".npz":
+        found = People3D(path, tuple(_person(path, lifted) for lifted in read_npz(path)), None)
+    elif (document := load_json(path)).has("posecli"):
+        found = _from_poses(path, read_coco_dataset(path))
+    else:
+        found = _from_labels(path, document)
     if not found.people:
         raise FormatError(f"{path}: nobody in 3D", hint="posecli annotate --3d and posecli lift write 3D poses")
     return found

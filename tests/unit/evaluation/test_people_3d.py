@@ -13,7 +13,8 @@ import pytest
 
 from posecli.errors import FormatError
 from posecli.evaluation.people_3d import People3D, Person3D, compare_people_3d, read_people_3d
-from posecli.formats.coco import write_coco_dataset
+from posecli.formats.coco import read_coco_dataset, write_coco_dataset
+from posecli.formats.npz import write_npz
 from posecli.records import Annotation, PoseSequence3D
 from posecli.skeletons import H36M17, POSECLI19, to_h36m17
 
@@ -148,6 +149,16 @@ def test_one_poses_file_against_another(save_poses: Callable[..., Path]) -> None
     assert report["found_poses"] == 24
     # everything is moved, the root as well: that is no error
     assert report["mpjpe_mm"] == pytest.approx(0, abs=0.2)
+
+
+def test_arrays_are_paired_by_their_ids(save_poses: Callable[..., Path], truth: Path, tmp_path: Path) -> None:
+    """An NPZ knows no pictures."""
+    write_npz(read_coco_dataset(save_poses()), tmp_path / "poses.npz")
+    report = compare(tmp_path / "poses.npz", truth)
+    assert (report["paired_by"], report["found_poses"]) == ("track_id", 24)
+    assert report["mpjpe_mm"] == pytest.approx(0, abs=0.2)
+    write_npz(read_coco_dataset(save_poses(tracks={1: 1, 5: 2})), tmp_path / "other.npz")
+    assert compare(tmp_path / "other.npz", truth)["found_poses"] == 12
 
 
 def person(track_id: int, frames: list[int], joints: Any, pixels: Any = None) -> Person3D:
