@@ -52,7 +52,9 @@ class CameraSettings:
 
     Attributes:
         view_deg: Range of the angle of view along the longer side.
-        fill: Range of the person's height over the picture's.
+        fill: Range of the person's height over the picture's; nearer than the upper end it does not come.
+        share_close: Of cameras so close that a part of the person is outside.
+        close_fill: Their range.
         nearest_mm: Of the camera to any joint of the clip.
         height_mm: Mean, spread, lowest and highest.
         share_from_above: Of cameras that look down steeply.
@@ -65,6 +67,8 @@ class CameraSettings:
 
     view_deg: tuple[float, float] = (20.0, 80.0)
     fill: tuple[float, float] = (0.15, 0.95)
+    share_close: float = 0.08
+    close_fill: tuple[float, float] = (0.95, 2.0)
     nearest_mm: float = 700.0
     height_mm: tuple[float, float, float, float] = (1300.0, 450.0, 300.0, 3500.0)
     share_from_above: float = 0.15
@@ -92,10 +96,9 @@ def random_camera(rng: np.random.Generator, joints_mm: FloatArray, settings: Cam
     is_panning = not is_following and kind < options.share_following + options.share_panning
     middle = (path.min(axis=0) + path.max(axis=0)) / 2
     around = joints_mm - (path[:, None] if is_following else middle)
-    distance = _distance(rng, around, focal, size, options)
+    distance, nearest = _distances(rng, around, focal, size, options)
     direction = _direction(rng, distance, middle[1], options)
-    nearest = float((around @ direction).max()) + options.nearest_mm
-    distance = max(distance, nearest)
+    distance = max(distance, float((around @ direction).max()) + nearest)
     away = (distance * direction).astype(np.float32)
     positions = (path if is_following else middle[None]) + away
     targets = path if is_following or is_panning else middle[None]
@@ -152,12 +155,15 @@ def _smooth(path_mm: FloatArray, half: int = 15) -> FloatArray:
     return np.asarray((total[width:] - total[:-width]) / width, np.float32)
 
 
-def _distance(
+def _distances(
     rng: np.random.Generator, around: FloatArray, focal: float, size: tuple[int, int], options: CameraSettings
-) -> float:
-    """At which the tallest frame of the clip fills the share of the picture drawn, mm."""
-    height = np.ptp(around[..., 1], axis=1).max() + _BODY_BEYOND_JOINTS_MM
-    return float(focal * height / (rng.uniform(*options.fill) * size[1]))
+) -> tuple[float, float]:
+    """Mm: at which the tallest frame of the clip fills the share of the picture drawn; and nearer than which no joint may be."""
+    is_close = rng.random() < options.share_close
+    fill = rng.uniform(*(options.close_fill if is_close else options.fill))
+    whole = float(focal * (np.ptp(around[..., 1], axis=1).max() + _BODY_BEYOND_JOINTS_MM) / size[1])
+    nearest = options.nearest_mm if is_close else max(options.nearest_mm, whole / options.fill[1])
+    return whole / fill, nearest
 
 
 def _direction(

@@ -1,9 +1,9 @@
 """Which recordings are held out of the lifter's training, by name, so that figures on them are honest.
 
 Closed in three ways. What `posecli.training.synthetic.split` holds out for rendered clips is held out here too. The same take under
-another name goes with it: the collections called ``act__`` and ``walk__`` share recordings under different names, the twins were
-found by aligning the directions of the limbs over time (twins correlate above 0.9, no other pair does). And so do the partner in the
-same dance (salsa 1..15 and 16..30 are the two partners) and, of walks, every walk of the same performer (16 and 39).
+another name goes with it: the collections called ``act__`` and ``walk__`` share recordings under different names; the twins were
+found by comparing the directions of the limbs over time, whatever the skeleton. And so do the partner in the same dance (salsa
+1..15 and 16..30 are the two partners) and, of walks, every walk of the same performer (16 and 39).
 """
 
 from __future__ import annotations
