@@ -26,8 +26,8 @@ trunk outwards. Not a table of parents: position 4, the left hip, is paired with
 _NORM_EPS = 1e-6
 _DELTA_RANGE = (1e-3, 1e-1)
 _DELTA_FLOOR = 1e-4
-# Which of the four parameter sets scan the tokens with the local order added, and which the plain ones.
-_SPATIAL, _TEMPORAL = (0, 2), (1, 3)
+# Which of the four parameter sets scan the tokens with the local order added, and which the plain ones. Slices copy nothing.
+_SPATIAL, _TEMPORAL = slice(0, None, 2), slice(1, None, 2)
 
 
 class PlaneScan(nn.Module):
@@ -76,26 +76,25 @@ class PlaneScan(nn.Module):
         local = x.detach() if self.config.match_official_gradient else x
         return x + local.index_select(2, self.local_order)
 
-    def _scan(self, x: Tensor, directions: tuple[int, int]) -> Tensor:
+    def _scan(self, x: Tensor, directions: slice) -> Tensor:
         """Two of the four directions over (B, F, J, E), added."""
         batch, frames, joints, inner = x.shape
         tokens = x.reshape(batch, frames * joints, inner)
-        chosen = list(directions)
-        weight = self.x_proj_weight[chosen]
-        proj = dense(tokens, weight.flatten(0, 1)).view(batch, frames * joints, len(chosen), -1)
+        weight = self.x_proj_weight[directions]
+        proj = dense(tokens, weight.flatten(0, 1)).view(batch, frames * joints, len(weight), -1)
         y = multi_scan(
             tokens,
             proj,
-            self.dt_projs_weight[chosen].transpose(1, 2),
-            self.dt_projs_bias[chosen],
-            self.A_logs.view(NUM_DIRECTIONS, inner, -1)[chosen].transpose(1, 2),
-            self.Ds.view(NUM_DIRECTIONS, inner)[chosen],
+            self.dt_projs_weight[directions].transpose(1, 2),
+            self.dt_projs_bias[directions],
+            self.A_logs.view(NUM_DIRECTIONS, inner, -1)[directions].transpose(1, 2),
+            self.Ds.view(NUM_DIRECTIONS, inner)[directions],
             self._orders(frames, joints, directions, x.device),
             backend=self.backend,
         )
         return y.view(batch, frames, joints, inner)
 
-    def _orders(self, frames: int, joints: int, directions: tuple[int, int], device: torch.device) -> Tensor:
+    def _orders(self, frames: int, joints: int, directions: slice, device: torch.device) -> Tensor:
         is_backward = self.config.scan != "unidirectional"
         return scan_orders(frames, joints, directions == _SPATIAL, is_backward, device)
 
