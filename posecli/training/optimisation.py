@@ -88,14 +88,32 @@ class Optimisation:
         self.optimiser.load_state_dict(state["optimiser"])
 
 
-def decay_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """Parameter groups without weight decay on biases, norms and what says ``no_weight_decay``."""
-    groups: dict[bool, list[Tensor]] = {}
-    for parameter in model.parameters():
+def decay_groups(
+    model: nn.Module,
+    weight_decay: float,
+    *,
+    has_own_rate: Callable[[str], bool] = lambda name: False,
+    own_rate: float = 1.0,
+) -> list[dict[str, Any]]:
+    """Parameter groups without weight decay on biases, norms and what says ``no_weight_decay``.
+
+    Args:
+        model: Whose parameters.
+        weight_decay: Of the others.
+        has_own_rate: By a parameter's name, whether its learning rate differs.
+        own_rate: Factor on the learning rate of those.
+    """
+    # by the name and not by the factor: the groups, and so old checkpoints, stay the same where the factor is 1
+    groups: dict[tuple[bool, bool], list[Tensor]] = {}
+    for name, parameter in model.named_parameters():
         if parameter.requires_grad:
             has_decay = parameter.ndim > 1 and not getattr(parameter, "no_weight_decay", False)
-            groups.setdefault(has_decay, []).append(parameter)
+            groups.setdefault((has_own_rate(name), has_decay), []).append(parameter)
     return [
-        {"params": parameters, "factor": 1.0, "weight_decay": weight_decay if has_decay else 0.0}
-        for has_decay, parameters in groups.items()
+        {
+            "params": parameters,
+            "factor": own_rate if is_own else 1.0,
+            "weight_decay": weight_decay if has_decay else 0.0,
+        }
+        for (is_own, has_decay), parameters in groups.items()
     ]
