@@ -6,27 +6,26 @@ one would have seen, and no generator state has to be stored.
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from posecli.encoder import place
-from posecli.errors import ConfigError, PoseCliError
+from posecli.errors import ConfigError
 from posecli.people.personnet import PersonNet
 from posecli.training.checkpoint import FILE_NAME, read_checkpoint, recipe_fingerprint, write_checkpoint
 from posecli.training.detector.augment import Example, make_example
 from posecli.training.detector.data import Picture, load_pictures
 from posecli.training.detector.initialise import initialise
 from posecli.training.detector.loss import Targets, assign, box_loss, make_targets, score_loss
-from posecli.training.detector.recipe import DetectorRecipe, ScheduleConfig, read_detector_recipe
-from posecli.training.schedule import follow, learning_rate
+from posecli.training.detector.recipe import DetectorRecipe, read_detector_recipe
+from posecli.training.optimisation import Optimisation, decay_groups
 from posecli.weights import save_weights
 
 _MOSAIC = 4
@@ -74,7 +73,6 @@ class DetectorTrainer:
                 hint="give the weights of that encoder, or train from a recipe without it",
             )
         self.recipe, self.sets, self.folder, self.checkpoint_every = recipe, sets, folder, checkpoint_every
-        self.step = 0
         self._fingerprint = recipe_fingerprint(recipe)
         torch.manual_seed(recipe.seed)
         self.model = PersonNet(recipe.network)
@@ -84,17 +82,29 @@ class DetectorTrainer:
             initialise(self.model, init)
         place(self.model, torch.device("cpu"))
         self.model.train()
-        self.averaged = {k: v.detach().clone() for k, v in self.model.state_dict().items()}
-        self.optimiser = torch.optim.AdamW(
-            _parameter_groups(self.model, recipe.schedule), lr=recipe.schedule.learning_rate
+        schedule = recipe.schedule
+        self.optimisation = Optimisation(
+            self.model,
+            decay_groups(
+                self.model, schedule.weight_decay, has_own_rate=_is_encoder_given, own_rate=schedule.encoder_rate
+            ),
+            schedule,
+            gradient_clip=recipe.gradient_clip,
+            ema_decay=recipe.ema_decay,
         )
         if is_resumed:
-            self._resume()
+            state = read_checkpoint(self.checkpoint_path, fingerprint=self._fingerprint, device=torch.device("cpu"))
+            self.optimisation.restore(state)
 
     @property
     def checkpoint_path(self) -> Path:
         """Where the state for resuming is kept."""
         return self.folder / FILE_NAME
+
+    @property
+    def step(self) -> int:
+        """How many steps were taken."""
+        return self.optimisation.step
 
     def run(self, report: Callable[[DetectorStep], None]) -> dict[str, Tensor]:
         """Train to the end.
@@ -106,20 +116,17 @@ class DetectorTrainer:
             The averaged weights, ready for release.
 
         Raises:
-            PoseCliError: The loss stopped being a number.
+            PoseCliError: The loss or its gradient stopped being a number.
         """
         while self.step < self.recipe.schedule.steps:
             report(self._train_step())
             if self.step % self.checkpoint_every == 0 or self.step == self.recipe.schedule.steps:
-                self._save()
-        return self.averaged
+                write_checkpoint(self.checkpoint_path, self.optimisation.state(), fingerprint=self._fingerprint)
+        return self.optimisation.averaged
 
     def _train_step(self) -> DetectorStep:
         start = time.perf_counter()
-        schedule = self.recipe.schedule
-        rate = learning_rate(schedule, self.step)
-        for group in self.optimiser.param_groups:
-            group["lr"] = rate * group["factor"]
+        schedule, rate = self.recipe.schedule, self.optimisation.rate
         images, targets = self._batch()
         ready = time.perf_counter()
         with torch.autocast("cpu", torch.bfloat16, enabled=schedule.precision == "bf16"):
@@ -127,17 +134,7 @@ class DetectorTrainer:
         assignment = assign(logits, boxes, targets)
         centre, box = score_loss(logits, targets, assignment), box_loss(boxes, targets, assignment)
         loss = centre + self.recipe.box_loss_weight * box
-        if not math.isfinite(float(loss.detach())):
-            raise PoseCliError(
-                f"{self.recipe.name}: the loss is not a number at step {self.step}",
-                hint="lower learning_rate; the last checkpoint is good",
-            )
-        self.optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.gradient_clip)
-        self.optimiser.step()
-        self.step += 1
-        follow(self.averaged, self.model, decay=self.recipe.ema_decay, step=self.step)
+        self.optimisation.advance(partial(_add_gradients, loss), name=self.recipe.name)
         end = time.perf_counter()
         return DetectorStep(
             self.step, schedule.steps, float(centre.detach()), float(box.detach()), rate, ready - start, end - start
@@ -159,21 +156,6 @@ class DetectorTrainer:
         chosen = rng.choice(len(shares), size=count, p=shares / shares.sum())
         pictures = [self.sets[k][int(rng.integers(len(self.sets[k])))] for k in chosen.tolist()]
         return make_example(pictures, self.recipe.augment, side_px=side, rng=rng)
-
-    def _save(self) -> None:
-        state: dict[str, Any] = {
-            "step": self.step,
-            "model": self.model.state_dict(),
-            "averaged": self.averaged,
-            "optimiser": self.optimiser.state_dict(),
-        }
-        write_checkpoint(self.checkpoint_path, state, fingerprint=self._fingerprint)
-
-    def _resume(self) -> None:
-        state = read_checkpoint(self.checkpoint_path, fingerprint=self._fingerprint, device=torch.device("cpu"))
-        self.step, self.averaged = state["step"], state["averaged"]
-        self.model.load_state_dict(state["model"])
-        self.optimiser.load_state_dict(state["optimiser"])
 
 
 def train_detector(
@@ -213,17 +195,11 @@ def train_detector(
     return path
 
 
-def _parameter_groups(model: nn.Module, schedule: ScheduleConfig) -> list[dict[str, Any]]:
-    """No weight decay on biases and norms; the given encoder's rate scaled, its new context blocks not."""
-    groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
-    for name, parameter in model.named_parameters():
-        is_given = name.startswith("encoder.") and ".context." not in name
-        groups.setdefault((is_given, parameter.ndim > 1), []).append(parameter)
-    return [
-        {
-            "params": parameters,
-            "factor": schedule.encoder_rate if is_given else 1.0,
-            "weight_decay": schedule.weight_decay if has_decay else 0.0,
-        }
-        for (is_given, has_decay), parameters in groups.items()
-    ]
+def _is_encoder_given(name: str) -> bool:
+    """Whether a parameter's first value may come from elsewhere: the encoder's, but not its new context blocks'."""
+    return name.startswith("encoder.") and ".context." not in name
+
+
+def _add_gradients(loss: Tensor) -> float:
+    loss.backward()
+    return float(loss.detach())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -10,13 +11,15 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
 from posecli.encoder import EncoderConfig
-from posecli.errors import ConfigError
+from posecli.errors import ConfigError, PoseCliError
 from posecli.formats.ground_truth import read_ground_truth
 from posecli.people.detector import create_detector
 from posecli.people.personnet import STRIDE, PersonNet, PersonNetConfig, boxes_from_sides, calibrate
 from posecli.records import Detections, Frame
+from posecli.training.detector import loop
 from posecli.training.detector.augment import Example, make_example
 from posecli.training.detector.calibration import fit_calibration
 from posecli.training.detector.data import Picture, is_group, load_pictures
@@ -339,6 +342,21 @@ def test_a_resumed_run_ends_where_an_uninterrupted_one_does(tmp_path: Path) -> N
         torch.testing.assert_close(value, whole[name], rtol=0, atol=0)
     with pytest.raises(ConfigError, match="another recipe"):
         DetectorTrainer(tiny_recipe(7), pictures, tmp_path / "parts")
+
+
+@pytest.mark.parametrize(
+    ("spoiled", "message"),
+    [(lambda box: box * float("nan"), "the loss is nan"), (lambda box: box.sqrt() * 0.0, "its gradient nan")],
+)
+def test_what_is_no_number_stops_the_run(
+    spoiled: Callable[[Tensor], Tensor], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loop, "box_loss", lambda boxes, *rest: spoiled((boxes * 0.0).sum()))
+    trainer = DetectorTrainer(tiny_recipe(2), [[bright_picture(np.random.default_rng(0))]], tmp_path)
+    before = {name: value.clone() for name, value in trainer.model.named_parameters()}
+    with pytest.raises(PoseCliError, match=rf"^tiny: .*{message}.* at step 0 \([^\n]*\)$"):
+        trainer.run(lambda step: None)
+    assert all(torch.equal(value, before[name]) for name, value in trainer.model.named_parameters())
 
 
 def test_encoder_comes_from_pose_weights(tmp_path: Path) -> None:
