@@ -33,6 +33,13 @@ def annotate(
     ] = None,
     coco_results: Annotated[Path | None, typer.Option("--coco-results", help="Also write a COCO results list.")] = None,
     posetrack: Annotated[Path | None, typer.Option("--posetrack", help="Also write a PoseTrack18 file.")] = None,
+    in_3d: Annotated[bool, typer.Option("--3d", help="Also find the poses in 3D.")] = False,
+    lifter: options.LifterWeights = "posecli-lifter",
+    height: options.BodyHeight = 170.0,
+    fov: options.FieldOfView = 55.0,
+    trc: options.Trc = None,
+    bvh: options.Bvh = None,
+    npz: options.Npz = None,
     weights: Annotated[
         str, typer.Option("--weights", help="Pose weights: a name (posecli weights list) or a file.")
     ] = "glsmamba-s",
@@ -84,6 +91,7 @@ def annotate(
     """
     make_threads_patient()
     from posecli.pipeline.annotate import Outputs
+    from posecli.pipeline.lift import MotionFiles
 
     outputs = Outputs(
         poses=out or Path(f"{video.resolve().stem}.poses.json"),
@@ -92,6 +100,7 @@ def annotate(
         overlay=overlay,
         sheet=sheet,
         overlay_style=style,
+        motion=MotionFiles(trc, bvh, npz),
     )
     settings = _settings(
         boxes,
@@ -110,10 +119,13 @@ def annotate(
         image_fps=fps,
         device=device,
         scan_backend=scan_backend,
+        lift=lifter if in_3d else None,
+        height_cm=height,
+        fov_deg=fov,
     )
     set_threads(threads)
     result = _run(video, outputs, settings, overwrite=overwrite)
-    _report(result, outputs.paths(), as_json=as_json)
+    _report(result, [*result.motion_files, *outputs.paths()], as_json=as_json)
     if result.warnings:
         raise typer.Exit(EXIT_WARNINGS)
 

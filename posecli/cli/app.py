@@ -8,7 +8,7 @@ import typer
 from typer.core import TyperGroup
 
 import posecli
-from posecli.cli import annotate, bench, console, doctor, evaluate, info, options, render, synth, train, weights
+from posecli.cli import annotate, bench, console, doctor, evaluate, info, lift, options, render, synth, train, weights
 from posecli.errors import EXIT_INTERRUPTED, PoseCliError
 
 # Typer reflows paragraphs; a line with \b keeps the next one as it stands.
@@ -81,6 +81,7 @@ def _root(
 app.command("annotate")(annotate.annotate)
 app.command("info")(info.info)
 app.command("render")(render.render)
+app.command("lift")(lift.lift)
 app.add_typer(weights.app, name="weights")
 app.add_typer(train.app, name="train")
 app.add_typer(evaluate.app, name="evaluate")

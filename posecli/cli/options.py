@@ -36,6 +36,22 @@ Quiet = Annotated[bool, typer.Option("--quiet", "-q", callback=_be_quiet, help="
 Offline = Annotated[bool, typer.Option("--offline", callback=_stay_offline, help="Open no connection.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace outputs that exist.")]
+LifterWeights = Annotated[
+    str, typer.Option("--lifter", help="Weights for 3D: a name (posecli weights list) or a file.")
+]
+BodyHeight = Annotated[
+    float, typer.Option("--height", help="How tall the people are, in cm: a picture does not show it.")
+]
+FieldOfView = Annotated[
+    float, typer.Option("--fov", help="How wide the camera sees, in degrees: decides how far away people are put.")
+]
+Trc = Annotated[
+    Path | None, typer.Option("--trc", metavar="DIR", help="Also write one TRC file a person there (OpenSim).")
+]
+Bvh = Annotated[
+    Path | None, typer.Option("--bvh", metavar="DIR", help="Also write one BVH file a person there (Blender).")
+]
+Npz = Annotated[Path | None, typer.Option("--npz", help="Also write NumPy arrays of all people in 3D.")]
 Video = Annotated[
     Path,
     typer.Argument(metavar="VIDEO", callback=_must_exist, help="A video file, an image, or a folder of images."),

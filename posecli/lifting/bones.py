@@ -7,10 +7,23 @@ from __future__ import annotations
 
 import numpy as np
 
+from posecli.errors import ConfigError
 from posecli.records import FloatArray
 from posecli.skeletons import H36M17, STANDARD_BONES_MM
 
 _SHORTEST = 1e-6
+_HEIGHTS_CM = (30.0, 300.0)
+
+
+def check_height(height_cm: float) -> None:
+    """Refuse what is no person's height.
+
+    Raises:
+        ConfigError: It is not between 30 and 300 cm.
+    """
+    low, high = _HEIGHTS_CM
+    if not low <= height_cm <= high:
+        raise ConfigError(f"height is {height_cm:g} cm", hint=f"give a number from {low:g} to {high:g}")
 
 
 def bone_lengths(joints: FloatArray) -> FloatArray:

@@ -14,21 +14,20 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from posecli.errors import ConfigError, DeviceError
+from posecli.errors import DeviceError
 from posecli.lifting.blocks import PlaneScan
-from posecli.lifting.bones import steady_bones, to_standard_size
+from posecli.lifting.bones import check_height, steady_bones, to_standard_size
 from posecli.lifting.checkpoint import load_lifter_network
 from posecli.lifting.clip_windows import ClipMerger, window_starts
 from posecli.lifting.config import LiftConfig
 from posecli.lifting.normalise import normalise_person
 from posecli.lifting.timeline import Stretch, stretches
-from posecli.lifting.trajectory import Camera, root_trajectory
+from posecli.lifting.trajectory import DEFAULT_FOV_DEG, Camera, root_trajectory
 from posecli.records import Annotation, FloatArray, PoseSequence, PoseSequence3D
 from posecli.skeletons import H36M17, STANDARD_HEIGHT_CM, get_skeleton, to_h36m17
 from posecli.ssm import resolve_backend
 
 DEFAULT_WEIGHTS = "posecli-lifter"
-DEFAULT_FOV_DEG = 55.0
 
 # Of the training data: posecli's own, and Human3.6M.
 _RATE_HZ = {"person": 30.0, "image": 50.0}
@@ -37,7 +36,6 @@ _BATCH_CPU, _BATCH_CUDA = 1, 16
 # Neighbouring windows share a sixth of their frames.
 _OVERLAP_SHARE = 6
 _ROOT, _NOSE_JOINT, _HEAD_TOP_JOINT = 0, H36M17.joint_names.index("neck"), H36M17.joint_names.index("head")
-_HEIGHTS_CM = (30.0, 300.0)
 
 
 class LifterNetwork(Protocol):
@@ -144,11 +142,11 @@ class Lifter:
     def lift_all(
         self, annotation: Annotation, progress: Callable[[int], None] | None = None
     ) -> tuple[PoseSequence3D, ...]:
-        """Every track of a video in 3D, in the order of ``annotation.poses``; ``progress`` is told how many tracks are done."""
+        """Every track of a video in 3D, in the order of ``annotation.poses``; ``progress`` is told how many poses are done."""
         lifted: list[PoseSequence3D] = []
         for pose in annotation.poses:
             if progress is not None:
-                progress(len(lifted))
+                progress(sum(map(len, lifted)))
             lifted.append(
                 self.lift(
                     pose,
@@ -267,17 +265,6 @@ class Lifter:
         """(B, F, J, C) with x negated, left and right exchanged."""
         swapped = joints[:, :, self._mirror_order]
         return torch.cat([-swapped[..., :1], swapped[..., 1:]], dim=-1)
-
-
-def check_height(height_cm: float) -> None:
-    """Refuse what is no person's height.
-
-    Raises:
-        ConfigError: It is not between 30 and 300 cm.
-    """
-    low, high = _HEIGHTS_CM
-    if not low <= height_cm <= high:
-        raise ConfigError(f"height is {height_cm:g} cm", hint=f"give a number from {low:g} to {high:g}")
 
 
 def _normalise_image(joints: FloatArray, scores: FloatArray, size_px: tuple[int, int]) -> FloatArray:

@@ -24,6 +24,8 @@ from posecli.records import FloatArray
 
 Float64Array = NDArray[np.float64]
 
+DEFAULT_FOV_DEG = 55.0
+
 _FOV_RANGE_DEG = (5.0, 170.0)
 _MIN_JOINTS = 4
 _MIN_SCORE = 0.1

@@ -13,15 +13,17 @@ from typing import Any, Protocol
 
 from posecli.atomic import check_output
 from posecli.crew import Crew
-from posecli.errors import VideoError
+from posecli.errors import ConfigError, VideoError
 from posecli.formats.coco import write_coco_dataset
 from posecli.formats.coco_results import write_coco_results
 from posecli.formats.posetrack import write_posetrack
 from posecli.formats.run import UsedWeights, run_record, run_report_path, write_run_report
+from posecli.lifting.lifter import Lifter
 from posecli.people.detector import Detector, create_detector
 from posecli.people.tracker import Tracker
 from posecli.pipeline.first_pass import FirstPass, StageTimes
 from posecli.pipeline.journal import Journal, journal_path
+from posecli.pipeline.lift import MotionFiles, lift_annotation, used_weights
 from posecli.pipeline.second_pass import collect, finish_poses
 from posecli.pipeline.settings import AnnotateSettings
 from posecli.pipeline.threads import all_threads, decoder_threads
@@ -43,7 +45,10 @@ class Progress(Protocol):
 
 @dataclass(frozen=True)
 class Outputs:
-    """Files to write; ``None`` is not written. ``poses`` is posecli's own COCO data set, the others are made from the same poses."""
+    """Files to write; ``None`` is not written. ``poses`` is posecli's own COCO data set, the others are made from the same poses.
+
+    ``motion`` needs 3D poses (``AnnotateSettings.lift``); in its folders there is a file for each person.
+    """
 
     poses: Path
     coco_results: Path | None = None
@@ -51,9 +56,10 @@ class Outputs:
     overlay: Path | None = None
     sheet: Path | None = None
     overlay_style: str = "default"
+    motion: MotionFiles = field(default_factory=MotionFiles)
 
     def paths(self) -> list[Path]:
-        """All files, the poses (and their run report) last: when they are there, everything is."""
+        """All files but those of ``motion``, the poses (and their run report) last: when they are there, everything is."""
         optional = (self.coco_results, self.posetrack, self.overlay, self.sheet)
         return [path for path in optional if path is not None] + [run_report_path(self.poses), self.poses]
 
@@ -62,8 +68,9 @@ class Outputs:
 class AnnotateResult:
     """What came out: the poses, what the user should know, seconds, and where an earlier run was continued.
 
-    ``timings_s``: ``pass1``, ``pass2`` and ``write`` follow one another. The stages of pass 1 overlap, so for each of them
-    (`posecli.pipeline.first_pass.STAGES`) it says how long it kept a thread busy; ``pass1_busy`` is their sum.
+    ``timings_s``: ``pass1``, ``pass2``, ``lift`` (where there is 3D) and ``write`` follow one another. The stages of pass 1 overlap,
+    so for each of them (`posecli.pipeline.first_pass.STAGES`) it says how long it kept a thread busy; ``pass1_busy`` is their sum.
+    ``motion_files``: those of 3D poses, written besides ``Outputs.paths``.
     """
 
     annotation: Annotation
@@ -71,6 +78,7 @@ class AnnotateResult:
     timings_s: Mapping[str, float]
     resumed_at_frame: int | None = None
     notes: tuple[str, ...] = field(default=())
+    motion_files: tuple[Path, ...] = field(default=())
 
 
 def annotate(
@@ -103,12 +111,14 @@ def annotate(
     settings = settings or AnnotateSettings()
     report = progress or _no_progress
     get_style(outputs.overlay_style)  # a typo must not cost hours
+    if outputs.motion and settings.lift is None:
+        raise ConfigError("TRC, BVH and NPZ files hold 3D poses", hint="ask for 3D poses too, with --3d")
     with ExitStack() as stack:
         crew = stack.enter_context(all_threads())
         source = stack.enter_context(_open(video, settings, settings.start_s, crew))
         journal_file = journal_path(outputs.poses)
         if not journal_file.exists():
-            _check_outputs(outputs, set(), overwrite=overwrite)
+            _check_outputs(video, outputs, set(), overwrite=overwrite)
         estimator = PoseEstimator.load(
             settings.weights,
             device=settings.device,
@@ -117,11 +127,12 @@ def annotate(
             crew=crew,
         )
         detector = _detector(settings)
-        record = _record(settings, detector, estimator)
+        lifter = _lifter(settings)
+        record = _record(settings, detector, estimator, lifter)
         journal = stack.enter_context(Journal(journal_file, {**record, **_fingerprint(video)}))
         try:
-            _check_outputs(outputs, journal.written_outputs(), overwrite=overwrite)
-            run = _Run(video, source, settings, crew, estimator, detector, journal, report)
+            _check_outputs(video, outputs, journal.written_outputs(), overwrite=overwrite)
+            run = _Run(video, source, settings, crew, estimator, detector, lifter, journal, report)
             return run.finish(outputs, record, command)
         except BaseException:
             if not journal.is_worth_keeping:
@@ -139,6 +150,7 @@ class _Run:
     crew: Crew
     estimator: PoseEstimator
     detector: Detector
+    lifter: Lifter | None
     journal: Journal
     report: Progress
 
@@ -171,14 +183,23 @@ class _Run:
             first_frame_index=collected.first_frame,
         )
         timings["pass2"] = perf_counter() - start
-        drawing = self._write(outputs, annotation, timings, command)
+        annotation = self._lift(annotation, timings)
+        drawing, motion_files = self._write(outputs, annotation, timings, command)
         # the renderer reads the video once more and repeats what the first reading said
         warnings = tuple(dict.fromkeys([*self.source.warnings, *lasting, *drawing]))
         notes += [*self.estimator.notes, *getattr(self.detector, "notes", ())]
         resume = self.journal.resume
         self.journal.remove()
         resumed_at = None if resume is None else resume.next_chunk * first_pass.plan.hop
-        return AnnotateResult(annotation, warnings, timings, resumed_at, tuple(notes))
+        return AnnotateResult(annotation, warnings, timings, resumed_at, tuple(notes), tuple(motion_files))
+
+    def _lift(self, annotation: Annotation, timings: dict[str, float]) -> Annotation:
+        if self.lifter is None:
+            return annotation
+        start, total = perf_counter(), sum(map(len, annotation.poses))
+        lifted = lift_annotation(annotation, self.lifter, lambda done: self.report("lift", done, total, {}))
+        timings["lift"] = perf_counter() - start
+        return lifted
 
     def _plan(self) -> WindowPlan:
         num_frames = self.estimator.config.num_frames
@@ -239,8 +260,12 @@ class _Run:
 
     def _write(
         self, outputs: Outputs, annotation: Annotation, timings: dict[str, float], command: tuple[str, ...]
-    ) -> list[str]:
-        """Write all files, those of an interrupted run of the same journal anew; returns what was odd about drawing the overlay."""
+    ) -> tuple[list[str], list[Path]]:
+        """Write all files, those of an interrupted run of the same journal anew.
+
+        Returns:
+            What was odd about drawing the overlay, and the files of 3D motion.
+        """
         start = perf_counter()
         total = len(annotation.frames)
         # one means one; with more, decoder and encoder have two each, because one waits for the other
@@ -264,6 +289,7 @@ class _Run:
             ),
             (outputs.sheet, lambda path: contact_sheet(annotation, path, overwrite=True, num_threads=num_threads)),
         ]
+        motion_files = outputs.motion.write(annotation, self.journal.note_output)
         for path, write in writers:
             if path is not None:
                 write(path)
@@ -278,7 +304,7 @@ class _Run:
         write_run_report(report_path, annotation.run, command=command, timings_s=timings, counts=counts, overwrite=True)
         self.journal.note_output(report_path)
         write_coco_dataset(annotation, outputs.poses, overwrite=True)
-        return drawing
+        return drawing, motion_files
 
 
 def _open(video: Path, settings: AnnotateSettings, start_s: float | None, crew: Crew) -> Source:
@@ -291,7 +317,8 @@ def _open(video: Path, settings: AnnotateSettings, start_s: float | None, crew: 
     )
 
 
-def _check_outputs(outputs: Outputs, own: set[str], *, overwrite: bool) -> None:
+def _check_outputs(video: Path, outputs: Outputs, own: set[str], *, overwrite: bool) -> None:
+    outputs.motion.check(video, overwrite=overwrite, own=own)
     for path in outputs.paths():
         check_output(path, overwrite=overwrite or path.name in own)
 
@@ -306,11 +333,27 @@ def _detector(settings: AnnotateSettings) -> Detector:
     )
 
 
-def _record(settings: AnnotateSettings, detector: Detector, estimator: PoseEstimator) -> dict[str, Any]:
+def _lifter(settings: AnnotateSettings) -> Lifter | None:
+    if settings.lift is None:
+        return None
+    return Lifter.load(
+        settings.lift,
+        device=settings.device,
+        backend=settings.scan_backend,
+        height_cm=settings.height_cm,
+        fov_deg=settings.fov_deg,
+    )
+
+
+def _record(
+    settings: AnnotateSettings, detector: Detector, estimator: PoseEstimator, lifter: Lifter | None
+) -> dict[str, Any]:
     weights = [UsedWeights("pose", estimator.name, estimator.sha256)]
     sha256 = getattr(detector, "sha256", None)
     if sha256:
         weights.append(UsedWeights("detector", getattr(detector, "weights_name", detector.name), sha256))
+    if lifter is not None:
+        weights.append(used_weights(lifter))
     return run_record(
         settings=settings.to_json(),
         weights=weights,

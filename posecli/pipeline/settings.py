@@ -8,14 +8,18 @@ from fractions import Fraction
 from typing import Any, Literal, get_args
 
 from posecli.errors import ConfigError
+from posecli.lifting.bones import check_height
+from posecli.lifting.trajectory import DEFAULT_FOV_DEG, Camera
 from posecli.people.tracker_config import TrackerConfig
 from posecli.people.tracks import StitchConfig
 from posecli.pose.sides import SidesConfig
 from posecli.pose.smoothing import SmoothingConfig
 from posecli.pose.windows import WindowMode
 from posecli.records import Detections
+from posecli.skeletons import STANDARD_HEIGHT_CM
 
 Persons = Literal["all", "largest", "longest"]
+_OF_3D = ("lift", "height_cm", "fov_deg")
 
 
 @dataclass(frozen=True)
@@ -39,6 +43,9 @@ class AnnotateSettings:
         image_fps: Frames a second that a folder of images counts as, exact: ``25``, ``29.97`` or ``30000/1001``.
         device: ``cpu``, ``cuda`` or ``cuda:N``.
         scan_backend: See `posecli.ssm.multi_scan`.
+        lift: Lifter weights, a name or a file; ``None``: no 3D poses.
+        height_cm: How tall the people are, for 3D.
+        fov_deg: Of the camera, for the rough place of people in 3D, see `posecli.lifting.trajectory`.
     """
 
     weights: str = "glsmamba-s"
@@ -57,6 +64,9 @@ class AnnotateSettings:
     image_fps: str = "30"
     device: str = "cpu"
     scan_backend: str = "auto"
+    lift: str | None = None
+    height_cm: float = STANDARD_HEIGHT_CM
+    fov_deg: float = DEFAULT_FOV_DEG
     tracker: TrackerConfig = field(default_factory=TrackerConfig)
     stitch: StitchConfig = field(default_factory=StitchConfig)
     sides: SidesConfig = field(default_factory=SidesConfig)
@@ -76,9 +86,15 @@ class AnnotateSettings:
         if self.start_s is not None and self.end_s is not None and self.end_s <= self.start_s:
             raise ConfigError(f"end {self.end_s} s does not lie after start {self.start_s} s")
 
+        check_height(self.height_cm)
+        Camera.check_fov(self.fov_deg)
+
     def to_json(self) -> dict[str, Any]:
-        """For the run record: everything but the boxes themselves."""
+        """For the run record: everything but the boxes themselves, and nothing of 3D where there is none."""
         content = asdict(self)
+        if self.lift is None:
+            for name in _OF_3D:
+                del content[name]
         content["boxes"] = None if self.boxes is None else len(self.boxes)
         return content
 
