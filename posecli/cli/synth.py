@@ -62,6 +62,38 @@ def windows(
     console.info(f"{out}: {count} windows")
 
 
+@app.command("pictures")
+def pictures(
+    out: Annotated[Path, typer.Argument(metavar="OUT_DIR", help="Folder of the pictures; the same command goes on.")],
+    avatars: _Avatars,
+    motion: _Motion,
+    environments: _Environments,
+    count: Annotated[int, typer.Option("--count", min=1, help="Pictures in the folder in the end.")],
+    size: Annotated[
+        str | None, typer.Option("--size", help="Width and height, px, as 640x480; by default four sizes by turns.")
+    ] = None,
+    people: Annotated[str, typer.Option("--people", help="How many in a scene: 3, or 0..6.")] = "0..6",
+    photographs: _Photographs = None,
+    leave_out_modulo: _LeaveOut = 0,
+    split: _Split = "train",
+    seed: _Seed = 1,
+    workers: _Workers = 1,
+    quiet: options.Quiet = False,
+) -> None:
+    """Render single pictures of crowds, of few or of nobody, with everybody's box and keypoints (COCO-style), and a contact sheet.
+
+    Example: posecli synth pictures OUT --avatars DATA/avatars --motion DATA/motion.npz --environments DATA/env --count 1200
+    """
+    from posecli.training.synthetic.pictures import PictureConfig, render_pictures
+
+    size_wh = None if size is None else _parse_pair(size, "x", "--size")
+    config = PictureConfig(size_wh, _parse_pair(people, "..", "--people"))
+    paths = _paths(avatars, motion, environments, photographs, leave_out_modulo, split)
+    with console.progress("render", unit="steps") as line:
+        labels = render_pictures(paths, out, config, count=count, seed=seed, num_workers=workers, report=line)
+    console.info(f"{labels}: {count} pictures")
+
+
 @app.command("clips")
 def clips(
     out: Annotated[Path, typer.Argument(metavar="OUT_DIR", help="Folder of the clips.")],

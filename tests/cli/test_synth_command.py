@@ -52,6 +52,32 @@ def test_windows(inputs: list[str], tmp_path: Path) -> None:
     assert "seed differ" in again.stderr
 
 
+def test_pictures(inputs: list[str], tmp_path: Path) -> None:
+    short = ["--count", "2", "--size", "128x96", "--seed", "3", "--people", "2"]
+    done = run("pictures", str(tmp_path), *inputs, *short)
+    assert done.exit_code == 0, done.output
+    assert "train.json: 2 pictures" in done.stderr
+    truth = read_ground_truth(tmp_path / "train.json")
+    assert {(image.width_px, image.height_px) for image in truth.images} == {(128, 96)}
+    assert 2 <= len(truth) <= 4
+    again = run("pictures", str(tmp_path), *inputs, *short, "--leave-out-modulo", "7")
+    assert again.exit_code == 2
+    assert "photographs_leave_out differ" in again.stderr
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "said"),
+    [("--people", "4..2", "fewest first"), ("--size", "640", "two numbers"), ("--size", "32x640", "at least 64 px")],
+)
+def test_mistakes_about_pictures_are_told(
+    option: str, value: str, said: str, inputs: list[str], tmp_path: Path
+) -> None:
+    done = run("pictures", str(tmp_path), *inputs, "--count", "1", option, value)
+    assert done.exit_code == 2
+    assert said in done.stderr
+    assert not list(tmp_path.iterdir())
+
+
 def test_clips_with_their_truth(inputs: list[str], tmp_path: Path) -> None:
     done = clips(tmp_path, inputs, "--clips", "2", "--people", "2", "--crowded", "1")
     assert done.exit_code == 0, done.output
