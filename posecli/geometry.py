@@ -37,13 +37,23 @@ def clip_boxes(boxes: _FloatLike, width_px: int, height_px: int) -> FloatArray:
     return np.clip(boxes, low, high).astype(np.float32)
 
 
+def intersection_area(boxes_a: _FloatLike, boxes_b: _FloatLike) -> _FloatLike:
+    """(..., 4) twice, xyxy -> (...) px^2 that both cover, in the precision of the boxes; that of a box with itself is its area."""
+    sides = np.minimum(boxes_a[..., 2:], boxes_b[..., 2:]) - np.maximum(boxes_a[..., :2], boxes_b[..., :2])
+    sides = np.clip(sides, 0.0, None)
+    return np.asarray(sides[..., 0] * sides[..., 1])
+
+
+def iou_of_areas(shared: _FloatLike, areas_a: _FloatLike, areas_b: _FloatLike) -> _FloatLike:
+    """(N, M) px^2 that boxes share and (N,), (M,) their own -> (N, M) intersection over union; 0 where both are empty."""
+    union = areas_a[:, None] + areas_b[None, :] - shared
+    return np.asarray(np.divide(shared, union, out=np.zeros_like(shared), where=union > 0))
+
+
 def iou_matrix(boxes_a: _FloatLike, boxes_b: _FloatLike) -> FloatArray:
     """(N, 4) and (M, 4) xyxy -> (N, M) intersection over union; 0 where both are empty."""
-    a, b = boxes_a[:, None, :], boxes_b[None, :, :]
-    sides = np.clip(np.minimum(a[..., 2:], b[..., 2:]) - np.maximum(a[..., :2], b[..., :2]), 0.0, None)
-    intersection = sides[..., 0] * sides[..., 1]
-    union = box_area(boxes_a)[:, None] + box_area(boxes_b)[None, :] - intersection
-    return np.asarray(np.divide(intersection, union, out=np.zeros_like(intersection), where=union > 0), np.float32)
+    shared = intersection_area(boxes_a[:, None], boxes_b[None])
+    return iou_of_areas(shared, box_area(boxes_a), box_area(boxes_b)).astype(np.float32)
 
 
 def union_box(boxes: _FloatLike) -> FloatArray:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, fields, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from posecli.geometry import box_area
+from posecli.geometry import box_area, intersection_area
 from posecli.people.appearance import NUM_COLOURS
 from posecli.records import BoolArray, FloatArray, IntArray, PoseSequence
 
@@ -107,5 +107,5 @@ def with_clearness(tracks: Sequence[Sightings]) -> list[Sightings]:
 
 def shared_area(boxes_a: Float64Array, boxes_b: Float64Array) -> Float64Array:
     """(..., 4) twice, xyxy px -> (...) px^2 that both cover."""
-    low, high = np.maximum(boxes_a[..., :2], boxes_b[..., :2]), np.minimum(boxes_a[..., 2:], boxes_b[..., 2:])
-    return box_area(np.concatenate([low, high], axis=-1)).astype(np.float64)
+    # rounded as areas of boxes are: a box shares no more than all of itself
+    return intersection_area(boxes_a, boxes_b).astype(np.float32).astype(np.float64)
