@@ -13,11 +13,11 @@ import orjson
 
 from posecli.errors import ConfigError, FormatError
 from posecli.formats.document import load_json
-from posecli.formats.ground_truth import GroundTruth, LabelledImage, read_ground_truth
-from posecli.records import BoolArray, FloatArray, IntArray
+from posecli.formats.ground_truth import LabelledImage, read_ground_truth
+from posecli.records import FloatArray, IntArray
 from posecli.training.detector.recipe import BoxDataConfig
 from posecli.training.recipe import DataConfig
-from posecli.training.stills import MAX_BOX_PX, surroundings
+from posecli.training.stills import MAX_BOX_PX, is_usable, surroundings
 
 StillsConfig = DataConfig | BoxDataConfig
 
@@ -146,12 +146,14 @@ class LabelFile:
 
     def _chosen(self, config: StillsConfig) -> Iterator[tuple[LabelledImage, IntArray]]:
         """The pictures a set trains on and the rows of their people, as `load_stills` and `load_pictures` choose."""
-        usable = _usable(self._truth, config)
-        for image in self._truth.images:
+        # whom a recipe leaves out by id travels, too: `load_stills` wants to find the id
+        truth = self._truth
+        is_chosen = np.ones(len(truth), np.bool_) if isinstance(config, BoxDataConfig) else is_usable(truth, config)
+        for image in truth.images:
             if config.holdout_modulo and image.image_id % config.holdout_modulo == 0:
                 continue
             rows = self._rows_by_image[image.image_id]
-            rows = rows[usable[rows]]
+            rows = rows[is_chosen[rows]]
             if len(rows) or isinstance(config, BoxDataConfig):
                 yield image, rows
 
@@ -201,13 +203,6 @@ def read_bytes(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise FormatError(f"{path}: cannot be read: {error.strerror or error}") from error
-
-
-def _usable(truth: GroundTruth, config: StillsConfig) -> BoolArray:
-    if isinstance(config, BoxDataConfig):
-        return np.ones(len(truth), np.bool_)
-    is_labelled = (truth.keypoints[..., 2] > 0).sum(axis=1) >= config.min_keypoints
-    return np.asarray(is_labelled & ~truth.is_crowd, np.bool_)
 
 
 def _people(content: dict[str, Any]) -> Sequence[dict[str, Any]]:

@@ -14,7 +14,7 @@ import numpy as np
 
 from posecli.errors import ConfigError, FormatError
 from posecli.formats.ground_truth import GroundTruth, read_ground_truth
-from posecli.records import FloatArray, ImageArray
+from posecli.records import BoolArray, FloatArray, ImageArray
 from posecli.training.recipe import DataConfig
 from posecli.training.sample import Sample
 
@@ -41,19 +41,21 @@ def load_stills(config: DataConfig, root: Path, *, progress: Callable[[int, int]
     truth = read_ground_truth(root / config.annotations)
     stills: list[Sample] = []
     rows_by_image = truth.rows_by_image()
+    is_taken = is_usable(truth, config) & ~np.isin(truth.annotation_ids, np.array(config.leave_out, np.int64))
     unknown = set(config.leave_out) - set(truth.annotation_ids.tolist())
     if unknown:
         raise ConfigError(f"{root / config.annotations}: has no annotation {min(unknown)}, which is to be left out")
     for done, labelled in enumerate(truth.images, start=1):
         if config.holdout_modulo and labelled.image_id % config.holdout_modulo == 0:
             continue
-        usable = [row for row in rows_by_image[labelled.image_id] if _is_usable(truth, row, config)]
-        if usable:
+        rows = rows_by_image[labelled.image_id]
+        rows = rows[is_taken[rows]]
+        if len(rows):
             path = root / config.images / labelled.file_name
             image = cv2.imread(str(path), cv2.IMREAD_COLOR_RGB)
             if image is None:
                 raise FormatError(f"{path}: cannot be read as an image", hint=f"named in {config.annotations}")
-            stills += [_cut(np.asarray(image, np.uint8), truth, row) for row in usable]
+            stills += [_cut(np.asarray(image, np.uint8), truth, row) for row in rows]
         if progress is not None:
             progress(done, len(truth.images))
     if not stills:
@@ -68,9 +70,10 @@ def surroundings(boxes: FloatArray) -> FloatArray:
     return np.concatenate([centre - side, centre + side], axis=1)
 
 
-def _is_usable(truth: GroundTruth, row: int, config: DataConfig) -> bool:
-    is_labelled = int((truth.keypoints[row, :, 2] > 0).sum()) >= config.min_keypoints
-    return is_labelled and not truth.is_crowd[row] and int(truth.annotation_ids[row]) not in config.leave_out
+def is_usable(truth: GroundTruth, config: DataConfig) -> BoolArray:
+    """(N,): people with enough labelled points for a set, no crowds; some of them it may still leave out by their ids."""
+    num_labelled = (truth.keypoints[..., 2] > 0).sum(axis=1)
+    return np.asarray((num_labelled >= config.min_keypoints) & ~truth.is_crowd, np.bool_)
 
 
 def _cut(image: ImageArray, truth: GroundTruth, row: int) -> Sample:

@@ -211,6 +211,18 @@ def test_nobody_else_travels(data: Path, recipe: Callable[[str], Path], tmp_path
     assert not (unpacked / "rendered").exists()
 
 
+def test_who_is_left_out_travels_so_that_the_recipe_still_fits(
+    data: Path, recipe: Callable[[str], Path], tmp_path: Path
+) -> None:
+    path = recipe(POSE.replace("holdout_modulo", "leave_out = [2, 4]\nholdout_modulo"))
+    config = read_recipe(path).data[0]
+    _, unpacked = packed([path], data, tmp_path)
+    old, new = load_stills(config, data), load_stills(config, unpacked)
+    assert len(old) == len(new) == 5
+    for one, other in zip(new, old, strict=True):
+        assert_same_person(one, other)
+
+
 def test_detectors_keep_whole_pictures_and_their_boxes(
     data: Path, recipe: Callable[[str], Path], tmp_path: Path
 ) -> None:
