@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,7 +20,7 @@ from torch import Tensor, nn
 
 from posecli.training.checkpoint import FILE_NAME, read_checkpoint, recipe_fingerprint, write_checkpoint
 from posecli.training.lifting.losses import lifting_loss
-from posecli.training.lifting.recipe import LiftRecipe
+from posecli.training.lifting.recipe import LiftRecipe, LiftSchedule
 from posecli.training.optimisation import Optimisation, decay_groups
 
 DrawClips = Callable[[np.random.Generator, int, int], tuple[Tensor, Tensor]]
@@ -65,10 +66,12 @@ class LiftTrainer:
         self.recipe, self.draw, self.checkpoint_every = recipe, draw, checkpoint_every
         self.device = torch.device(device)
         self.network = network.to(self.device).train()
+        groups, matrices = _groups(self.network, recipe.schedule)
         self.optimisation = Optimisation(
             self.network,
-            decay_groups(self.network, recipe.schedule.weight_decay),
+            groups,
             recipe.schedule,
+            matrices=matrices,
             gradient_clip=recipe.gradient_clip,
             ema_decay=recipe.ema_decay,
         )
@@ -111,3 +114,15 @@ class LiftTrainer:
         loss = lifting_loss(lifted.float(), true, self.recipe.losses)
         loss.backward()
         return float(loss.detach())
+
+
+def _groups(network: nn.Module, schedule: LiftSchedule) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Parameter groups for AdamW and for Muon: the matrices inside the network, not those it begins and ends with."""
+    inner = {
+        name: parameter
+        for name, parameter in network.named_parameters()
+        if schedule.matrix_rate and parameter.ndim == 2 and name.endswith("weight") and "blocks" in name
+    }
+    matrices = {"params": list(inner.values()), "factor": schedule.matrix_rate, "weight_decay": schedule.weight_decay}
+    others = decay_groups(network, schedule.weight_decay, is_left_out=inner.__contains__)
+    return others, [matrices] if inner else []

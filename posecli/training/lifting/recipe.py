@@ -44,12 +44,14 @@ class LiftSchedule:
         lengths: Frames of a clip; one is drawn for each step.
         frames_per_step: A step takes as many clips as fit.
         learning_rate: Peak, reached after ``warmup_steps``, then a cosine to ``final_fraction`` of it.
+        matrix_rate: Factor on it for the matrices inside the network, which Muon moves then; 0: AdamW moves them as all else.
     """
 
     steps: int
     lengths: tuple[int, ...] = (27, 81, 243)
     frames_per_step: int = 972
     learning_rate: float = 1e-3
+    matrix_rate: float = 0.0
     warmup_steps: int = 100
     final_fraction: float = 0.02
     weight_decay: float = 0.01
