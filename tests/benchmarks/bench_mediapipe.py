@@ -13,21 +13,24 @@ from __future__ import annotations
 
 import argparse
 import json
-import subprocess
 import sys
 import time
 from pathlib import Path
-from types import TracebackType
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-# COCO's 17 points among MediaPipe's 33.
-LANDMARKS = (0, 2, 5, 7, 8, 11, 12, 13, 14, 15, 16, 23, 24, 25, 26, 27, 28)
+if TYPE_CHECKING:
+    from tests.benchmarks.mediapipe_process import LANDMARKS, MediaPipeProcess, answers
+else:
+    from mediapipe_process import LANDMARKS, MediaPipeProcess, answers
+
 NO_PERSON = np.full((len(LANDMARKS), 3), np.nan)
 
 
 def serve() -> None:
     """The other environment: side and pixels (S, S, 3) RGB in on stdin, (17, 3) x, y px and visibility out on stdout."""
+    stream = answers()
     import mediapipe  # type: ignore[import-not-found, unused-ignore]
 
     pose = mediapipe.solutions.pose.Pose(static_image_mode=True, model_complexity=1)
@@ -39,30 +42,17 @@ def serve() -> None:
         if found is not None:
             chosen = [found.landmark[i] for i in LANDMARKS]
             points = np.array([[p.x * side - 0.5, p.y * side - 0.5, p.visibility] for p in chosen])
-        sys.stdout.buffer.write(points.tobytes())
-        sys.stdout.buffer.flush()
+        stream.write(points.tobytes())
+        stream.flush()
 
 
-class MediaPipeEstimator:
-    """Poses by MediaPipe in its own process."""
+class MediaPipeEstimator(MediaPipeProcess):
+    """Poses by MediaPipe in its own process; see `serve`."""
 
     def __init__(self, python: Path, *, enlarge: float, size_px: int) -> None:
+        super().__init__(python, __file__)
         self.enlarge, self.size_px = enlarge, size_px
         self.seconds, self.num_persons, self.num_empty = 0.0, 0, 0
-        command = [str(python), __file__, "--serve"]
-        self.process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
-        )
-
-    def __enter__(self) -> MediaPipeEstimator:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        assert self.process.stdin is not None
-        self.process.stdin.close()
-        self.process.wait()
 
     def estimate_images(self, images, boxes):
         """See `posecli.evaluation.keypoints.ImagePoseEstimator`."""
@@ -87,12 +77,8 @@ class MediaPipeEstimator:
         return np.concatenate([crop.to_frame(points[:, :2]), points[:, 2:]], axis=1)
 
     def _ask(self, pixels):
-        stdin, stdout = self.process.stdin, self.process.stdout
-        assert stdin is not None
-        assert stdout is not None
-        stdin.write(len(pixels).to_bytes(4, "little") + pixels.tobytes())
-        stdin.flush()
-        return np.frombuffer(stdout.read(NO_PERSON.nbytes)).reshape(NO_PERSON.shape)
+        self.send(len(pixels).to_bytes(4, "little") + pixels.tobytes())
+        return np.frombuffer(self.read(NO_PERSON.nbytes)).reshape(NO_PERSON.shape)
 
 
 def main() -> None:

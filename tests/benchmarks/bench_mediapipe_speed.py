@@ -16,14 +16,17 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tests.benchmarks.mediapipe_process import MediaPipeProcess, answer_json, answers
+else:
+    from mediapipe_process import MediaPipeProcess, answer_json, answers
 
 GOALS = {"glsmamba-s": 1.5, "glsmamba-xs": 0.8}
 MEDIAPIPE = "mediapipe"
@@ -32,8 +35,7 @@ LEAD_IN = 5  # frames at the start of a round that do not count: the person is l
 
 def serve(video: str, num_frames: int) -> None:
     """The other environment: reads lines on stdin, answers each with a round's ms a frame and how many frames had a person."""
-    answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # MediaPipe talks
+    stream = answers()
     import cv2
     import mediapipe  # type: ignore[import-not-found, unused-ignore]
 
@@ -50,41 +52,20 @@ def serve(video: str, num_frames: int) -> None:
                 start = time.process_time()
             num_found += pose.process(frame).pose_landmarks is not None
         milliseconds = 1e3 * (time.process_time() - start) / (len(frames) - LEAD_IN)
-        answers.write(json.dumps([milliseconds, num_found, decode_ms]) + "\n")
-        answers.flush()
+        answer_json(stream, [milliseconds, num_found, decode_ms])
 
 
-class MediaPipe:
+class MediaPipe(MediaPipeProcess):
     """MediaPipe in its own process; see `serve`."""
 
     def __init__(self, python: Path, video: Path, num_frames: int) -> None:
-        command = [str(python), __file__, "--serve", str(video), str(num_frames)]
-        self.process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
-        )
+        super().__init__(python, __file__, video, num_frames)
         self.num_found, self.decode_ms = 0, 0.0
-
-    def __enter__(self) -> MediaPipe:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        assert self.process.stdin is not None
-        self.process.stdin.close()
-        self.process.wait()
 
     def round_ms(self) -> float:
         """Processor milliseconds a frame of one round."""
-        stdin, stdout = self.process.stdin, self.process.stdout
-        assert stdin is not None
-        assert stdout is not None
-        stdin.write("\n")
-        stdin.flush()
-        answer = stdout.readline()
-        if not answer:
-            raise SystemExit("mediapipe ended without an answer: is mediapipe==0.10.21 in that environment?")
-        milliseconds, self.num_found, self.decode_ms = json.loads(answer)
+        self.send(b"\n")
+        milliseconds, self.num_found, self.decode_ms = self.read_json()
         return float(milliseconds)
 
 

@@ -23,16 +23,13 @@ import argparse
 import io
 import itertools
 import json
-import os
 import re
-import subprocess
 import sys
 import tempfile
 import zipfile
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -40,9 +37,10 @@ import numpy as np
 if TYPE_CHECKING:  # MediaPipe's environment has no posecli
     from posecli.records import Annotation, Frame
     from posecli.video.overlay import DrawnPose
+    from tests.benchmarks.mediapipe_process import LANDMARKS, MediaPipeProcess, answer_json, answers
+else:
+    from mediapipe_process import LANDMARKS, MediaPipeProcess, answer_json, answers
 
-# COCO's 17 points among MediaPipe's 33.
-LANDMARKS = (0, 2, 5, 7, 8, 11, 12, 13, 14, 15, 16, 23, 24, 25, 26, 27, 28)
 MIN_SCORES = (0.3, 0.5)  # posecli, MediaPipe
 ASPECT = 1.5
 VIEW_ENLARGE = 1.3  # the head reaches above the eyes, hands beyond wrists
@@ -109,13 +107,11 @@ def serve(num_people: int) -> None:
 
     Without a number of people, pictures are crops around one.
     """
-    answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # MediaPipe talks
+    stream = answers()
     import mediapipe
 
     find = video_mode(num_people) if num_people else still_mode()
-    answers.write(json.dumps(mediapipe.__version__) + "\n")
-    answers.flush()
+    answer_json(stream, mediapipe.__version__)
     while header := sys.stdin.buffer.readline():
         height, width, time_ms = json.loads(header)
         pixels = sys.stdin.buffer.read(height * width * 3)
@@ -123,47 +119,20 @@ def serve(num_people: int) -> None:
         chosen = [[person[i] for i in LANDMARKS] for person in people]
         # MediaPipe counts from the edge of the picture, posecli from the centre of the first pixel
         points = [[(p.x * width - 0.5, p.y * height - 0.5, p.visibility) for p in person] for person in chosen]
-        answers.write(json.dumps(points) + "\n")
-        answers.flush()
+        answer_json(stream, points)
 
 
-class MediaPipe:
+class MediaPipe(MediaPipeProcess):
     """MediaPipe in its own process; see `serve`. 0 people: for crops around one."""
 
     def __init__(self, python: Path, num_people: int) -> None:
-        self.process = subprocess.Popen(
-            [str(python), __file__, "--serve", str(num_people)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-        )
-        self.version: str = self._answer()
-
-    def __enter__(self) -> MediaPipe:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        assert self.process.stdin is not None
-        self.process.stdin.close()
-        self.process.wait()
+        super().__init__(python, __file__, num_people)
+        self.version: str = self.read_json()
 
     def find(self, picture: Any, *, time_ms: int = 0) -> list[Any]:
         """People (17, 3) in a picture: x, y px and visibility."""
-        stdin = self.process.stdin
-        assert stdin is not None
-        stdin.write(json.dumps([*picture.shape[:2], time_ms]).encode() + b"\n" + np.ascontiguousarray(picture).data)
-        stdin.flush()
-        return [np.array(person) for person in self._answer()]
-
-    def _answer(self) -> Any:
-        stdout = self.process.stdout
-        assert stdout is not None
-        line = stdout.readline()
-        if not line:
-            raise SystemExit("mediapipe ended without an answer: is mediapipe==0.10.21 in that environment?")
-        return json.loads(line)
+        self.send(json.dumps([*picture.shape[:2], time_ms]).encode() + b"\n" + picture.tobytes())
+        return [np.array(person) for person in self.read_json()]
 
 
 @dataclass(frozen=True)
