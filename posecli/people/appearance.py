@@ -75,7 +75,7 @@ def _median_colour(image: ImageArray, points: NDArray[np.float64]) -> NDArray[np
 
 
 def _lab(rgb: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """(N, 3) sRGB -> (N, 3) CIE L*a*b* under D65."""
+    """(N, 3) sRGB -> (N, 3) CIE L*a*b* under D65; computed, because OpenCV looks it up and is off by up to 0.5."""
     value = rgb.astype(np.float64) / 255.0
     linear = np.where(value <= 0.04045, value / 12.92, ((value + 0.055) / 1.055) ** 2.4)
     relative = linear @ _TO_XYZ.T / _WHITE
