@@ -17,7 +17,7 @@ from posecli.training.lifting.losses import mean_distance
 NUM_PARAMETERS = {"posecli-lifter": 1_447_299, "tcn": 1_448_295, "attention": 1_441_475}
 SMALL: dict[str, Callable[[], nn.Module]] = {
     "tcn": lambda: DilatedTCN(width=16, dropout=0.0),
-    "attention": lambda: SpaceTimeAttention(width=16, depth=1, heads=2, hidden=32),
+    "attention": lambda: SpaceTimeAttention(width=32, depth=1, heads=2, hidden=64),
 }
 
 
@@ -91,17 +91,14 @@ def test_clips_of_a_batch_do_not_see_each_other(name: str) -> None:
 
 @pytest.mark.parametrize("name", SMALL)
 def test_baselines_learn(name: str) -> None:
-    network, joints = small(name), clip(9)
+    network, joints = small(name), clip(5)
     true = 0.3 * joints.flip(1)  # the answer lies in other frames
     optimiser = torch.optim.Adam(network.parameters(), lr=1e-2)
-    losses = []
     for _ in range(60):
         optimiser.zero_grad()
-        loss = mean_distance(network(joints), true)
-        loss.backward()
+        mean_distance(network(joints), true).backward()
         optimiser.step()
-        losses.append(float(loss.detach()))
-    assert losses[-1] < 0.3 * losses[0]
+    assert mean_distance(network(joints), true) < 0.5 * mean_distance(torch.zeros_like(true), true)
 
 
 @pytest.mark.parametrize("scan", ["unidirectional", "bidirectional"])
