@@ -42,7 +42,8 @@ _BACKDROP_SHARES = (0.45, 0.15, 0.28, 0.12)  # a place, a place full of things, 
 _SHOT_SHARES = (0.45, 0.17, 0.22, 0.16)  # as staged, from far away, close, with somebody on the picture's edge
 _CROSSING, _COVERED = 0.35, 0.35  # how often
 _LARGEST_ZOOM = 8.0
-_MARGIN_PX, _MARGIN_M = 4, 0.05  # exposures of a picture are shifted by parts of a pixel
+_MARGIN_PX = 4  # exposures of a picture are shifted by parts of a pixel
+_MARGIN_M = 0.05  # for rounding
 _SHEET_PICTURES, _SHEET_COLUMNS, _CELL_WH = 12, 4, (400, 300)
 
 
@@ -174,7 +175,7 @@ def _without_people(assets: Assets, size_wh: tuple[int, int], rng: np.random.Gen
 
 
 def _stage(assets: Assets, size_wh: tuple[int, int], count: int, rng: np.random.Generator) -> tuple[Scene, int] | None:
-    """A scene of a clip, and the frame of it that becomes the picture; ``None`` if somebody is where nobody can be drawn."""
+    """A scene of a clip, and the frame of it that becomes the picture; ``None`` if somebody or something is behind the camera."""
     row = int(rng.integers(len(assets.environment_paths)))
     here = replace(assets, environment_paths=[assets.environment_paths[row]])  # one for the light and for the backdrop
     scene = stage_clip(here, ClipConfig(_SECONDS, _FPS, size_wh, (count, count)), rng)
@@ -193,19 +194,14 @@ def _stage(assets: Assets, size_wh: tuple[int, int], count: int, rng: np.random.
 
 
 def _is_drawable(scene: Scene, frame: int) -> bool:
-    """Whether every body reaches before the camera, and into the picture's rows or its columns.
+    """Whether a part of every body is before the camera.
 
-    `posecli.training.synthetic.shading.shade_surface` draws no others: it would read beyond the picture.
+    `posecli.training.synthetic.shading.shade_surface` must not be given others: it would read beyond the picture.
     """
     camera = scene.cameras[frame]
-    for body in scene.bodies:
-        for instant in range(frame * scene.num_exposures, (frame + 1) * scene.num_exposures):
-            places, depth = camera.project(body.at(instant)[0].astype(np.float64))
-            places = places[depth > NEAR_M + _MARGIN_M]
-            past_start, before_end = places > _MARGIN_PX, places < np.array(camera.size_wh) - _MARGIN_PX
-            if not (past_start.any(axis=0) & before_end.any(axis=0)).any():
-                return False
-    return True
+    instants = range(frame * scene.num_exposures, (frame + 1) * scene.num_exposures)
+    depths = (camera.project(body.at(k)[0].astype(np.float64))[1] for body in scene.bodies for k in instants)
+    return all(float(depth.max()) > NEAR_M + _MARGIN_M for depth in depths)
 
 
 def _choose_frame(scene: Scene, rng: np.random.Generator) -> int:

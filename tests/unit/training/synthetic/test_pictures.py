@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -11,8 +12,16 @@ import pytest
 from posecli.errors import ConfigError, FormatError
 from posecli.formats.ground_truth import GroundTruth, read_ground_truth
 from posecli.training.synthetic.assets import AssetPaths, Assets
+from posecli.training.synthetic.clip_scene import ClipConfig, stage_clip
 from posecli.training.synthetic.labels import OUTSIDE
-from posecli.training.synthetic.pictures import PictureConfig, RenderedPicture, render_picture, render_pictures
+from posecli.training.synthetic.pictures import (
+    PictureConfig,
+    RenderedPicture,
+    _is_drawable,
+    render_picture,
+    render_pictures,
+)
+from posecli.training.synthetic.rotations import about_y
 
 SMALL = PictureConfig((128, 96), (0, 3))
 SEED = 5
@@ -133,3 +142,11 @@ def test_sizes_differ_by_default(assets: Assets) -> None:
 def test_what_makes_no_sense_is_refused(people: tuple[int, int], size: tuple[int, int] | None) -> None:
     with pytest.raises(ConfigError):
         PictureConfig(size, people)
+
+
+def test_who_is_behind_the_camera_is_not_drawn(assets: Assets) -> None:
+    """Shading reads beyond the picture for a body of which nothing is before the camera: such scenes are not rendered."""
+    scene = stage_clip(assets, ClipConfig(0.2, 30.0, (128, 96), (1, 1)), np.random.default_rng(1))
+    assert _is_drawable(scene, 0)
+    turned = replace(scene.cameras[0], rotation=scene.cameras[0].rotation @ about_y(np.pi))
+    assert not _is_drawable(replace(scene, cameras=(turned,) * len(scene.cameras)), 0)
