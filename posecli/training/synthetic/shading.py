@@ -109,6 +109,8 @@ def _bounds(points: FloatArray, width: int, height: int, factor: int) -> IntArra
     bounds[0], bounds[1] = max(int(low_x), 0) // factor, max(int(low_y), 0) // factor
     bounds[2] = (min(int(high_x) + 2, width) + factor - 1) // factor
     bounds[3] = (min(int(high_y) + 2, height) + factor - 1) // factor
+    # nothing of it before the camera: an empty area, not one of negative sides
+    bounds[2], bounds[3] = max(bounds[2], bounds[0]), max(bounds[3], bounds[1])
     return bounds
 
 
