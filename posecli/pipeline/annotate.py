@@ -17,19 +17,18 @@ from posecli.errors import ConfigError, VideoError
 from posecli.formats.coco import write_coco_dataset
 from posecli.formats.coco_results import write_coco_results
 from posecli.formats.posetrack import write_posetrack
-from posecli.formats.run import UsedWeights, run_record, run_report_path, write_run_report
-from posecli.lifting.lifter import Lifter
-from posecli.people.detector import Detector, create_detector
+from posecli.formats.run import run_report_path, write_run_report
 from posecli.people.tracker import Tracker
 from posecli.pipeline.first_pass import FirstPass, StageTimes
 from posecli.pipeline.journal import Journal, journal_path
-from posecli.pipeline.lift import MotionFiles, lift_annotation, used_weights
+from posecli.pipeline.lift import MotionFiles, lift_annotation
+from posecli.pipeline.models import Models, load_models
 from posecli.pipeline.second_pass import collect, finish_poses
 from posecli.pipeline.settings import AnnotateSettings
 from posecli.pipeline.threads import all_threads, decoder_threads
-from posecli.pose.estimator import PoseEstimator
 from posecli.pose.windows import WindowPlan
 from posecli.records import Annotation, Frame
+from posecli.stopwatch import Stopwatch
 from posecli.video.overlay import get_style
 from posecli.video.render import render_overlay
 from posecli.video.sheet import contact_sheet
@@ -89,6 +88,7 @@ def annotate(
     overwrite: bool = False,
     command: tuple[str, ...] = (),
     progress: Progress | None = None,
+    models: Models | None = None,
 ) -> AnnotateResult:
     """Annotate one video.
 
@@ -101,6 +101,7 @@ def annotate(
         overwrite: Whether existing files may be replaced.
         command: For the run report.
         progress: See `Progress`.
+        models: Networks loaded before, with their settings and their crew; ``settings`` is not looked at then.
 
     Returns:
         The annotation, already written.
@@ -108,31 +109,23 @@ def annotate(
     Raises:
         PoseCliError: One of its kinds, see `posecli.errors`; nothing half-written is left behind.
     """
-    settings = settings or AnnotateSettings()
+    settings = models.settings if models is not None else settings or AnnotateSettings()
     report = progress or _no_progress
     get_style(outputs.overlay_style)  # a typo must not cost hours
     if outputs.motion and settings.lift is None:
         raise ConfigError("TRC, BVH and NPZ files hold 3D poses", hint="ask for 3D poses too, with --3d")
     with ExitStack() as stack:
-        crew = stack.enter_context(all_threads())
+        crew = models.crew if models is not None else stack.enter_context(all_threads())
         source = stack.enter_context(_open(video, settings, settings.start_s, crew))
         journal_file = journal_path(outputs.poses)
         if not journal_file.exists():
             _check_outputs(video, outputs, set(), overwrite=overwrite)
-        estimator = PoseEstimator.load(
-            settings.weights,
-            device=settings.device,
-            backend=settings.scan_backend,
-            is_mirrored=settings.mirror,
-            crew=crew,
-        )
-        detector = _detector(settings)
-        lifter = _lifter(settings)
-        record = _record(settings, detector, estimator, lifter)
+        models = models or load_models(settings, crew)
+        record = models.record()
         journal = stack.enter_context(Journal(journal_file, {**record, **_fingerprint(video)}))
         try:
             _check_outputs(video, outputs, journal.written_outputs(), overwrite=overwrite)
-            run = _Run(video, source, settings, crew, estimator, detector, lifter, journal, report)
+            run = _Run(video, source, models, journal, report)
             return run.finish(outputs, record, command)
         except BaseException:
             if not journal.is_worth_keeping:
@@ -146,11 +139,7 @@ class _Run:
 
     video: Path
     source: Source
-    settings: AnnotateSettings
-    crew: Crew
-    estimator: PoseEstimator
-    detector: Detector
-    lifter: Lifter | None
+    models: Models
     journal: Journal
     report: Progress
 
@@ -168,13 +157,13 @@ class _Run:
         timings = {"pass1": perf_counter() - start, "pass1_busy": sum(busy_s.values()), **busy_s}
         self.report("finish", 0, None, {})
         start = perf_counter()
-        collected = collect(self.journal.chunks(), num_keypoints=self.estimator.config.num_keypoints)
+        collected = collect(self.journal.chunks(), num_keypoints=self.models.estimator.config.num_keypoints)
         if not len(collected.frames):
-            raise VideoError(f"{self.video}: no frame could be decoded", hint=_range_hint(self.settings))
+            raise VideoError(f"{self.video}: no frame could be decoded", hint=_range_hint(self.models.settings))
         num_corrupt = int(collected.frames.is_corrupt.sum())
         # what a resumed run cannot know again (the source's remarks on earlier frames) stays out of the poses file
         lasting = [f"{num_corrupt} corrupt frames; their poses are interpolated"] if num_corrupt else []
-        poses, facts = finish_poses(collected, first_pass.tracker.finish(), self.settings)
+        poses, facts = finish_poses(collected, first_pass.tracker.finish(), self.models.settings)
         annotation = Annotation(
             video=self.source.info,
             frames=collected.frames,
@@ -187,37 +176,38 @@ class _Run:
         drawing, motion_files = self._write(outputs, annotation, timings, command)
         # the renderer reads the video once more and repeats what the first reading said
         warnings = tuple(dict.fromkeys([*self.source.warnings, *lasting, *drawing]))
-        notes += [*self.estimator.notes, *getattr(self.detector, "notes", ())]
+        notes += [*self.models.estimator.notes, *getattr(self.models.detector, "notes", ())]
         resume = self.journal.resume
         self.journal.remove()
         resumed_at = None if resume is None else resume.next_chunk * first_pass.plan.hop
         return AnnotateResult(annotation, warnings, timings, resumed_at, tuple(notes), tuple(motion_files))
 
     def _lift(self, annotation: Annotation, timings: dict[str, float]) -> Annotation:
-        if self.lifter is None:
+        if self.models.lifter is None:
             return annotation
         start, total = perf_counter(), sum(map(len, annotation.poses))
-        lifted = lift_annotation(annotation, self.lifter, lambda done: self.report("lift", done, total, {}))
+        lifted = lift_annotation(annotation, self.models.lifter, lambda done: self.report("lift", done, total, {}))
         timings["lift"] = perf_counter() - start
         return lifted
 
     def _plan(self) -> WindowPlan:
-        num_frames = self.estimator.config.num_frames
-        default_hop = 1 if self.settings.mode == "key" else num_frames
-        return WindowPlan(num_frames, self.settings.hop or default_hop, self.settings.mode)
+        num_frames = self.models.estimator.config.num_frames
+        default_hop = 1 if self.models.settings.mode == "key" else num_frames
+        return WindowPlan(num_frames, self.models.settings.hop or default_hop, self.models.settings.mode)
 
     def _first_pass(self) -> FirstPass:
         plan = self._plan()
-        detect_every = self.settings.detect_every or self.estimator.config.num_frames
+        self.models.estimator.stopwatch = Stopwatch()  # times are those of this video
+        detect_every = self.models.settings.detect_every or self.models.estimator.config.num_frames
         return FirstPass(
-            detector=self.detector,
-            tracker=Tracker(self.settings.tracker),
-            estimator=self.estimator,
+            detector=self.models.detector,
+            tracker=Tracker(self.models.settings.tracker),
+            estimator=self.models.estimator,
             plan=plan,
             first_frame=0,
             detect_every_chunks=max(1, round(detect_every / plan.hop)),
-            crew=self.crew,
-            times=StageTimes(self.estimator.stopwatch),
+            crew=self.models.crew,
+            times=StageTimes(self.models.estimator.stopwatch),
         )
 
     def _run_first_pass(self, first_pass: FirstPass) -> None:
@@ -245,12 +235,12 @@ class _Run:
         """Frames from ``index`` on, without decoding all that came before; nothing where the video had ended."""
         if time_s is None:
             return
-        with _open(self.video, self.settings, time_s, self.crew) as source:
+        with _open(self.video, self.models.settings, time_s, self.models.crew) as source:
             yield from (frame for frame in source.frames() if frame.index >= index)
             self.source.warnings.extend(source.warnings)
 
     def _total(self) -> int | None:
-        info, settings = self.source.info, self.settings
+        info, settings = self.source.info, self.models.settings
         if info.num_frames_from_header is None or (settings.start_s is None and settings.end_s is None):
             return info.num_frames_from_header
         if info.fps is None or info.duration_s is None:
@@ -269,7 +259,7 @@ class _Run:
         start = perf_counter()
         total = len(annotation.frames)
         # one means one; with more, decoder and encoder have two each, because one waits for the other
-        num_threads = 1 if self.crew.num_threads == 1 else None
+        num_threads = 1 if self.models.crew.num_threads == 1 else None
         drawing: list[str] = []
         writers: list[tuple[Path | None, Callable[[Path], object]]] = [
             (outputs.coco_results, lambda path: write_coco_results(annotation, path, overwrite=True)),
@@ -321,44 +311,6 @@ def _check_outputs(video: Path, outputs: Outputs, own: set[str], *, overwrite: b
     outputs.motion.check(video, overwrite=overwrite, own=own)
     for path in outputs.paths():
         check_output(path, overwrite=overwrite or path.name in own)
-
-
-def _detector(settings: AnnotateSettings) -> Detector:
-    return create_detector(
-        settings.detector,
-        device=settings.device,
-        min_score=settings.min_detection_score,
-        boxes=settings.boxes,
-        weights=settings.detector_weights,
-    )
-
-
-def _lifter(settings: AnnotateSettings) -> Lifter | None:
-    if settings.lift is None:
-        return None
-    return Lifter.load(
-        settings.lift,
-        device=settings.device,
-        backend=settings.scan_backend,
-        height_cm=settings.height_cm,
-        fov_deg=settings.fov_deg,
-    )
-
-
-def _record(
-    settings: AnnotateSettings, detector: Detector, estimator: PoseEstimator, lifter: Lifter | None
-) -> dict[str, Any]:
-    weights = [UsedWeights("pose", estimator.name, estimator.sha256)]
-    sha256 = getattr(detector, "sha256", None)
-    if sha256:
-        weights.append(UsedWeights("detector", getattr(detector, "weights_name", detector.name), sha256))
-    if lifter is not None:
-        weights.append(used_weights(lifter))
-    return run_record(
-        settings=settings.to_json(),
-        weights=weights,
-        backend={"device": str(estimator.device), "scan": estimator.backend, "detector": detector.name},
-    )
 
 
 def _fingerprint(video: Path) -> dict[str, Any]:

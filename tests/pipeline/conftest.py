@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from posecli.people.tracker_config import TrackerConfig
-from posecli.pipeline import annotate as annotate_module
+from posecli.pipeline import models as models_module
 from posecli.pipeline.settings import AnnotateSettings
 from posecli.records import Detections, Frame
 
@@ -61,6 +61,6 @@ def detect_with(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[int, int
     """Put a scripted detector in the place of the embedded one."""
 
     def install(is_present: Callable[[int, int], bool]) -> None:
-        monkeypatch.setattr(annotate_module, "_detector", lambda settings: ScriptedDetector(is_present))
+        monkeypatch.setattr(models_module, "load_detector", lambda settings: ScriptedDetector(is_present))
 
     return install

@@ -15,8 +15,8 @@ import pytest
 import torch
 
 from posecli.errors import VideoError
-from posecli.pipeline import annotate as annotate_module
 from posecli.pipeline import first_pass as first_pass_module
+from posecli.pipeline import models as models_module
 from posecli.pipeline.annotate import Outputs, annotate
 from posecli.pipeline.journal import journal_path
 from posecli.pipeline.settings import AnnotateSettings
@@ -126,7 +126,7 @@ def test_an_error_of_the_detector_comes_out_as_it_was(
     video: Path, tmp_path: Path, settings: AnnotateSettings, monkeypatch: pytest.MonkeyPatch, num_threads: int
 ) -> None:
     error = ZeroDivisionError("in a helper")
-    monkeypatch.setattr(annotate_module, "_detector", lambda settings: FailingDetector(42, error))
+    monkeypatch.setattr(models_module, "load_detector", lambda settings: FailingDetector(42, error))
     torch.set_num_threads(num_threads)
     done: list[int] = []
     with pytest.raises(ZeroDivisionError) as caught:
