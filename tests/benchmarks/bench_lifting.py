@@ -9,7 +9,9 @@ pose       The network of the pose stage (windows of five frames, 1 to 4 people 
            decoding and tracking are left out of the pose stage, so the ratio is rather too high. Goal: below 5 % (without mirror).
 attention  The lifter against attention over joints and frames in turns, of the same width: with as many parameters, and as deep as
            MixSTE (8 pairs, 8 heads). Goal: faster per frame than the first.
-length     Milliseconds a frame in one window of 243 to 3,888 frames, of both. Goal: the longest within 1.25 of the shortest.
+length     Milliseconds a frame in one window of 243 to 3,888 frames, of both. Goal: the longest within 1.25 of the shortest. Freed
+           memory is kept here, all of it: by itself the C library gives blocks above 32 MB back each time, and from about 1,500
+           frames on the kernel's zeroing of them anew takes as long as the network. (posecli's windows are of 243 frames.)
 
 Weights are random but for the pose network's: they do not change the work. Exit code 1 where a goal is missed. --profile prints the
 lifter's dearest operators besides.
@@ -18,6 +20,7 @@ lifter's dearest operators besides.
 from __future__ import annotations
 
 import argparse
+import ctypes
 import json
 import math
 import sys
@@ -45,6 +48,7 @@ LENGTHS = (243, 486, 972, 1944, 3888)
 PARTS = ("pose", "attention", "length")
 MAX_SHARE, MAX_GROWTH = 0.05, 1.25
 LONG_ROUNDS = 3  # of the part "length", whose rounds take long
+_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
 LIFTER, MIRRORED, ATTENTION, DEEP = "lifter", "lifter, mirrored too", "attention", "attention, 8 pairs, 8 heads"
 
 
@@ -122,8 +126,16 @@ def against_attention(lifter: nn.Module, name: str, rounds: int) -> dict[str, An
     }
 
 
+def keep_all_freed_memory() -> None:
+    """Tell glibc to map no block by itself, and to give nothing back; elsewhere nothing is done."""
+    if sys.platform.startswith("linux") and (mallopt := getattr(ctypes.CDLL(None), "mallopt", None)):
+        mallopt(_M_MMAP_MAX, 0)
+        mallopt(_M_TRIM_THRESHOLD, (1 << 31) - 1)
+
+
 def by_length(lifter: nn.Module, lengths: Sequence[int], rounds: int) -> dict[str, Any]:
     """The part "length"."""
+    keep_all_freed_memory()
     networks = {LIFTER: lifter, ATTENTION: ready(build_lifter("attention"))}
     sides = {}
     for frames in lengths:
