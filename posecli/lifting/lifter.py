@@ -21,6 +21,7 @@ from posecli.lifting.checkpoint import load_lifter_network
 from posecli.lifting.clip_windows import ClipMerger, window_starts
 from posecli.lifting.config import LiftConfig
 from posecli.lifting.normalise import normalise_person
+from posecli.lifting.rays import facing_rotations, turned
 from posecli.lifting.timeline import Stretch, stretches
 from posecli.lifting.trajectory import DEFAULT_FOV_DEG, Camera, root_trajectory
 from posecli.records import Annotation, FloatArray, PoseSequence, PoseSequence3D
@@ -192,13 +193,16 @@ class Lifter:
             joints_mm[stretch.rows] = stretch.at_rows(self._lift_stretch(stretch, size_px))
         joints_mm = steady_bones(joints_mm) if self.has_steady_bones else joints_mm
         joints_mm *= np.float32(self.height_cm / STANDARD_HEIGHT_CM)
+        camera = Camera.from_fov(self.fov_deg, width_px=width_px, height_px=height_px)
+        if self.network.config.normalisation == "person":
+            joints_mm = turned(joints_mm, facing_rotations(camera.rays(_filled(joints_px[:, _ROOT]))).swapaxes(1, 2))
         is_lifted = np.isfinite(joints_mm).all(axis=-1)  # (T, J): in a frame all joints or none
         root_mm = root_trajectory(
             joints_mm,
             joints_px,
             scores,
             time_s[pose.frame_indices - first_frame_index],
-            Camera.from_fov(self.fov_deg, width_px=width_px, height_px=height_px),
+            camera,
         )
         return PoseSequence3D(
             track_id=pose.track_id,
@@ -265,6 +269,16 @@ class Lifter:
         """(B, F, J, C) with x negated, left and right exchanged."""
         swapped = joints[:, :, self._mirror_order]
         return torch.cat([-swapped[..., :1], swapped[..., 1:]], dim=-1)
+
+
+def _filled(points_px: FloatArray) -> FloatArray:
+    """(T, 2) px: missing points on straight lines between those known; as they are where none is."""
+    rows, is_known = np.arange(len(points_px)), np.isfinite(points_px).all(axis=-1)
+    if not is_known.any():
+        return points_px
+    return np.stack([np.interp(rows, rows[is_known], axis[is_known]) for axis in points_px.T], axis=1).astype(
+        np.float32
+    )
 
 
 def _normalise_image(joints: FloatArray, scores: FloatArray, size_px: tuple[int, int]) -> FloatArray:

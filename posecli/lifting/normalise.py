@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from posecli.records import FloatArray
+from posecli.records import BoolArray, FloatArray
 
 _SIZE_PERCENTILE = 90.0
 _ROOT = 0
@@ -34,14 +34,15 @@ def normalise_person(joints_px: FloatArray, scores: FloatArray) -> PersonFrame:
         The network's input; missing joints are 0 with score 0. In a frame without a root the middle of the joints takes its place; a
         clip without any joint has size 1.
     """
-    is_seen = ~np.isnan(joints_px).any(axis=-1)
+    is_seen: BoolArray = np.asarray(np.isfinite(joints_px).all(axis=-1))
     low = np.where(is_seen[..., None], joints_px, np.inf).min(axis=1)
     high = np.where(is_seen[..., None], joints_px, -np.inf).max(axis=1)
-    has_any = is_seen.any(axis=1)
-    diagonal = np.hypot(*np.moveaxis(np.where(has_any[:, None], high - low, 0.0), -1, 0))
+    has_any: BoolArray = np.asarray(is_seen.any(axis=1))
+    low, high = (np.where(has_any[:, None], edge, 0.0) for edge in (low, high))
+    diagonal = np.hypot(*np.moveaxis(high - low, -1, 0))
     scale = float(np.percentile(diagonal[has_any], _SIZE_PERCENTILE)) if has_any.any() else 0.0
     scale = scale if scale > 0.0 else 1.0
-    middle = np.where(has_any[:, None], (low + high) / 2.0, 0.0)
+    middle = (low + high) / 2.0
     centre = np.where(is_seen[:, _ROOT, None], joints_px[:, _ROOT], middle)
     xy = np.where(is_seen[..., None], (joints_px - centre[:, None]) / scale, 0.0)
     values = np.where(is_seen, scores, 0.0)

@@ -59,6 +59,11 @@ class Camera:
         focal = max(width_px, height_px) / 2.0 / math.tan(math.radians(fov_deg) / 2.0)
         return cls(focal, ((width_px - 1) / 2.0, (height_px - 1) / 2.0))
 
+    def rays(self, points_px: FloatArray) -> Float64Array:
+        """(T, 2) px -> (T, 3): where they are seen, x right, y down, z = 1 forward; NaN where missing."""
+        offsets = (points_px.astype(np.float64) - np.array(self.centre_px)) / self.focal_px
+        return np.concatenate([offsets, np.ones((len(offsets), 1))], axis=1)
+
     @staticmethod
     def check_fov(fov_deg: float) -> None:
         """Refuse what is no field of view.

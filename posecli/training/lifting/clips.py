@@ -9,6 +9,7 @@ import numpy as np
 
 from posecli.errors import ConfigError
 from posecli.lifting.normalise import normalise_person
+from posecli.lifting.rays import facing_rotations, turned
 from posecli.records import FloatArray
 from posecli.skeletons import H36M17
 from posecli.training.lifting.bones import GROUP_NAMES, group_lengths, rebuild_trunk, with_proportions
@@ -28,8 +29,9 @@ _SHORTEST = 16
 class LiftSample:
     """One clip of F frames.
 
-    ``joints_px`` (F, 17, 2), NaN where missing; ``scores`` (F, 17); ``target_mm`` (F, 17, 3): the camera's frame (x right, y down,
-    z forward), relative to the root, standard body; ``root_mm`` (F, 3) of the root in the camera's frame.
+    ``joints_px`` (F, 17, 2), NaN where missing; ``scores`` (F, 17); ``target_mm`` (F, 17, 3): relative to the root, standard body,
+    x right, y down, z forward for a camera that looks straight at the root (`posecli.lifting.rays`); ``root_mm`` (F, 3) of the root in
+    the frame of the camera itself.
     """
 
     name: str
@@ -132,7 +134,7 @@ def seen_by(camera: Camera, joints_mm: FloatArray, name: str) -> LiftSample:
         name=name,
         joints_px=rebuild_trunk(camera.project_seen(seen)),
         scores=np.ones(seen.shape[:2], np.float32),
-        target_mm=seen - seen[:, :1],
+        target_mm=turned(seen - seen[:, :1], facing_rotations(seen[:, 0])),
         root_mm=seen[:, 0],
         size_wh=camera.size_wh,
         focal_px=camera.focal_px,

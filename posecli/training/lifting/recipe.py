@@ -78,6 +78,7 @@ class LiftRecipe:
         losses: Weights of the terms.
         seed: Decides initialisation, sampling, cameras and noise.
         ema_decay: Decay of the averaged weights, which are the ones released.
+        initial: Weights (a registered name or a path) to start from; empty: from nothing.
     """
 
     name: str
@@ -88,6 +89,7 @@ class LiftRecipe:
     seed: int = 0
     ema_decay: float = 0.998
     gradient_clip: float = 1.0
+    initial: str = ""
 
 
 def read_lift_recipe(path: Path) -> LiftRecipe:

@@ -9,7 +9,8 @@ from pathlib import Path
 import torch
 
 from posecli.atomic import check_output
-from posecli.lifting.checkpoint import save_lifter_network
+from posecli.errors import ConfigError
+from posecli.lifting.checkpoint import load_lifter_network, save_lifter_network
 from posecli.lifting.config import get_lift_config
 from posecli.lifting.network import PoseMamba
 from posecli.training.lifting.loop import LiftStep, LiftTrainer
@@ -51,6 +52,9 @@ def train_lifter(
     config = get_lift_config(recipe.network)
     draw = load_mixture(recipe.data, data, num_frames=max(recipe.schedule.lengths), seed=recipe.seed)
     torch.manual_seed(recipe.seed)
-    trainer = LiftTrainer(recipe, PoseMamba(config), draw, run_folder, device=device)
+    network = load_lifter_network(recipe.initial)[0].requires_grad_(True) if recipe.initial else PoseMamba(config)
+    if network.config != config:
+        raise ConfigError(f"recipe {recipe.name}: {recipe.initial} is no {recipe.network}")
+    trainer = LiftTrainer(recipe, network, draw, run_folder, device=device)
     tensors = trainer.run(report)
     return save_lifter_network(out, tensors, config, metadata={"recipe": asdict(recipe)}, overwrite=overwrite)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from posecli.errors import ConfigError
+from posecli.lifting.rays import facing_rotations, turned
 from posecli.skeletons import H36M17, STANDARD_BONES_MM
 from posecli.training.lifting.bones import bone_lengths, rebuild_trunk
 from posecli.training.lifting.cameras import Camera, CameraSettings, look_at, random_camera
@@ -145,7 +146,7 @@ def test_a_sample_is_what_its_camera_saw() -> None:
     assert sample.target_mm.shape == (27, 17, 3)
     assert np.all(sample.target_mm[:, 0] == 0)
     assert bone_lengths(sample.target_mm).sum() == pytest.approx(STANDARD_BONES_MM, rel=1e-3)
-    seen = sample.target_mm + sample.root_mm[:, None]
+    seen = turned(sample.target_mm, facing_rotations(sample.root_mm).swapaxes(1, 2)) + sample.root_mm[:, None]
     centre = (np.array(sample.size_wh) - 1) / 2
     px = seen[..., :2] / seen[..., 2:] * sample.focal_px + centre
     assert rebuild_trunk(px.astype(np.float32)) == pytest.approx(sample.joints_px, abs=0.01)
