@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from posecli.formats.coco import read_coco_dataset as load
     from posecli.pipeline.annotate import AnnotateResult, Outputs, annotate
     from posecli.pipeline.settings import AnnotateSettings
-    from posecli.records import Annotation, PoseSequence
+    from posecli.records import Annotation, PoseSequence, PoseSequence3D
 
 __version__ = "0.1.0"
 
@@ -29,6 +29,7 @@ __all__ = [
     "Annotation",
     "Outputs",
     "PoseSequence",
+    "PoseSequence3D",
     "__version__",
     "annotate",
     "load",
@@ -40,6 +41,7 @@ _HOMES = {
     "Annotation": ("posecli.records", "Annotation"),
     "Outputs": ("posecli.pipeline.annotate", "Outputs"),
     "PoseSequence": ("posecli.records", "PoseSequence"),
+    "PoseSequence3D": ("posecli.records", "PoseSequence3D"),
     "annotate": ("posecli.pipeline.annotate", "annotate"),
     "load": ("posecli.formats.coco", "read_coco_dataset"),
 }
