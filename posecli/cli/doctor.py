@@ -169,11 +169,16 @@ def _scan() -> Iterator[Finding]:
 def _weights() -> Iterator[Finding]:
     from posecli.weights import WEIGHTS, cache_folder, verify_weights
 
-    for check in verify_weights():
+    checks = verify_weights()
+    for check in checks:
         is_needed = WEIGHTS[check.name].is_embedded
+        if check.status == "absent" and not is_needed:
+            continue
         status: Status = "failed" if check.status == "corrupt" else check.status
         if check.status == "absent" and is_needed:
             status = "failed"
         remedy = None if check.status == "ok" or is_needed else f"posecli weights fetch {check.name}"
         yield Finding(f"weights {check.name}", status, check.detail, remedy)
+    if num_absent := sum(check.status == "absent" and not WEIGHTS[check.name].is_embedded for check in checks):
+        yield Finding("weights to fetch", "ok", f"{num_absent} public ones are known: posecli weights list")
     yield Finding("cache", "ok", str(cache_folder()))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,21 +13,28 @@ from typer.testing import CliRunner, Result
 
 from posecli import weights
 from posecli.cli.app import app
-from posecli.weights import WeightsEntry, register_weights, save_weights
+from posecli.weights import WeightsEntry, folders, register_weights, save_weights
+from posecli.weights import registry as registry_file
 
 
 @pytest.fixture
-def registry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def registry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     path = tmp_path / "tiny.safetensors"
     save_weights(path, {"x": torch.zeros(3)}, kind="pose", config={})
-    register_weights(path, name="tiny", description="for tests")
+    register_weights(path, name="tiny", description="for tests", accuracy="none")
     far = WeightsEntry(
-        "far", "pose", "far.safetensors", "ab" * 32, 5_000_000, "MIT", "remote", url="https://x.invalid/f"
+        "far", "pose", "far.safetensors", "ab" * 32, 5_000_000, "MIT", "remote", urls=("https://x.invalid/f",)
     )
-    monkeypatch.setattr(weights, "embedded_folder", lambda: tmp_path)
-    monkeypatch.setattr(weights, "_REMOTE", (far,))
-    monkeypatch.setattr(weights, "WEIGHTS", type(weights.WEIGHTS)())
-    return tmp_path
+    new = WeightsEntry(
+        "new", "lifting", "new.bin", None, None, "MIT", "", urls=("https://x.invalid/n",), max_bytes=10_000_000
+    )
+    for module in (folders, registry_file):
+        monkeypatch.setattr(module, "embedded_folder", lambda: tmp_path)
+    monkeypatch.setattr(registry_file, "PUBLIC", (far, new))
+    monkeypatch.setenv("POSECLI_HOME", str(tmp_path / "home"))
+    vars(weights.WEIGHTS).pop("entries", None)
+    yield tmp_path
+    vars(weights.WEIGHTS).pop("entries", None)
 
 
 def run(*arguments: str) -> Result:
@@ -37,12 +45,62 @@ def test_list(registry: Path) -> None:
     result = run("weights", "list")
     assert result.exit_code == 0
     assert result.stdout == (
-        "NAME  KIND  SIZE    LICENCE     HERE  DESCRIPTION\n"
-        "tiny  pose  0.0 MB  Apache-2.0  yes   for tests\n"
-        "far   pose  5.0 MB  MIT         no    remote\n"
+        "NAME  KIND     SIZE     LICENCE     WHERE        CHECKSUM        ACCURACY\n"
+        "tiny  pose     0.0 MB   Apache-2.0  embedded     known           none\n"
+        "far   pose     5.0 MB   MIT         not fetched  known           not measured\n"
+        "new   lifting  < 10 MB  MIT         not fetched  at first fetch  not measured\n"
     )
+    assert "no checksum is known. The first fetch records one" in result.stderr
     rows = json.loads(run("weights", "list", "--json").stdout)
-    assert [(row["name"], row["is_present"]) for row in rows] == [("tiny", True), ("far", False)]
+    assert [(row["name"], row["where"], row["licence"], row["accuracy"]) for row in rows] == [
+        ("tiny", "embedded", "Apache-2.0", "none"),
+        ("far", "not fetched", "MIT", None),
+        ("new", "not fetched", "MIT", None),
+    ]
+    assert [row["recorded_sha256"] for row in rows] == [None] * 3
+
+
+def test_fetch_and_list_say_that_a_checksum_was_recorded(registry: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    entry = weights.WEIGHTS["new"]
+
+    def arrive(name: str, **_: object) -> Path:
+        entry.path.parent.mkdir(parents=True, exist_ok=True)
+        entry.path.write_bytes(b"x" * 2_000_000)
+        entry.record("c" * 64)
+        return entry.path
+
+    monkeypatch.setattr(weights, "fetch_weights", arrive)
+    first, second = run("weights", "fetch", "new"), run("weights", "fetch", "new")
+    assert first.stdout == f"{entry.path}\n"
+    told = f"no checksum of new was known beforehand: that of this file, {'c' * 64}, "
+    assert first.stderr.startswith(f"{told}is recorded now, to be checked ever after ({entry.record_path})\n")
+    assert second.stderr.startswith(f"{told}is the one recorded at the first fetch ")
+    assert "new   lifting  2.0 MB  MIT         cached       recorded  not measured\n" in run("weights", "list").stdout
+
+
+def test_prune_says_what_and_how_much(registry: Path) -> None:
+    folder = registry / "home" / "weights"
+    folder.mkdir(parents=True)
+    (folder / "old.bin").write_bytes(b"x" * 1234)
+    planned = run("weights", "prune", "--dry-run")
+    assert planned.stdout == f"{'FILE':<{len(str(folder / 'old.bin'))}}  BYTES\n{folder / 'old.bin'}  1,234\n"
+    assert planned.stderr == "1 files, 1,234 bytes would be removed\n"
+    assert json.loads(run("weights", "prune", "--json").stdout) == {
+        "is_dry_run": False,
+        "num_bytes": 1234,
+        "removed": [{"path": str(folder / "old.bin"), "num_bytes": 1234}],
+    }
+    assert list(folder.iterdir()) == []
+    assert run("weights", "prune").stderr == "0 files, 0 bytes removed\n"
+
+
+def test_export_copies_the_file(registry: Path) -> None:
+    out = registry / "elsewhere.safetensors"
+    result = run("weights", "export", "tiny", str(out))
+    assert (result.exit_code, result.stdout) == (0, f"{out}\n")
+    assert out.read_bytes() == (registry / "tiny.safetensors").read_bytes()
+    assert json.loads(out.with_suffix(".json").read_text())["kind"] == "pose"
+    assert run("weights", "export", "tiny", str(out)).exit_code == 7
 
 
 def test_path_and_fetch_print_the_file(registry: Path) -> None:
@@ -65,7 +123,8 @@ def test_offline_fetch_says_how_to_go_online(registry: Path, monkeypatch: pytest
 def test_verify_passes_then_names_the_damaged_file(registry: Path) -> None:
     assert run("weights", "verify").exit_code == 0
     checks = json.loads(run("weights", "verify", "--json").stdout)
-    assert [(check["name"], check["status"]) for check in checks] == [("tiny", "ok"), ("far", "absent")]
+    found = [(check["name"], check["status"]) for check in checks]
+    assert found == [("tiny", "ok"), ("far", "absent"), ("new", "absent")]
     (registry / "tiny.safetensors").write_bytes(b"spoilt")
     result = run("weights", "verify")
     assert result.exit_code == 4
@@ -80,22 +139,18 @@ def test_verify_of_one_absent_name_fails(registry: Path) -> None:
 def test_register_writes_the_manifest(registry: Path) -> None:
     path = registry / "second.safetensors"
     digest = save_weights(path, {"x": torch.ones(3)}, kind="detector", config={})
-    result = run("weights", "register", str(path), "--name", "second", "--description", "new")
+    result = run("weights", "register", str(path), "--name", "second", "--description", "new", "--accuracy", "10 mm")
     assert result.exit_code == 0
     assert result.stdout == f"second  {digest}  {path.stat().st_size}\n"
-    names = [row["name"] for row in json.loads((registry / "manifest.json").read_text())["weights"]]
-    assert names == ["second", "tiny"]
+    rows = json.loads((registry / "manifest.json").read_text())["weights"]
+    assert [(row["name"], row["accuracy"]) for row in rows] == [("second", "10 mm"), ("tiny", "none")]
 
 
 def test_doctor_reports_and_fails_on_damaged_weights(registry: Path) -> None:
     findings = {row["topic"]: row for row in json.loads(run("doctor", "--json").stdout)}
     assert findings["weights tiny"]["status"] == "ok"
-    assert findings["weights far"] == {
-        "topic": "weights far",
-        "status": "absent",
-        "value": "not fetched yet",
-        "remedy": "posecli weights fetch far",
-    }
+    assert "weights far" not in findings  # nobody asked for it
+    assert findings["weights to fetch"]["value"] == "2 public ones are known: posecli weights list"
     assert findings["torch"]["value"] == torch.__version__
     assert findings["libx264"]["status"] == "ok"
     assert findings["scan reference"]["status"] == "ok"
@@ -156,7 +211,7 @@ def test_import_of_another_kind_or_another_file_is_one_error(official: Path, tmp
     out = tmp_path / "lifter.safetensors"
     result = run("weights", "import", "posebert", str(official), "--out", str(out))
     assert result.exit_code == 2
-    assert result.stderr == "error: unknown kind of checkpoint 'posebert'\nhint: posecli imports: posemamba\n"
+    assert result.stderr == "error: unknown kind of checkpoint 'posebert'\nhint: posecli imports: posemamba, vitpose\n"
     official.write_text("no checkpoint")
     result = run("weights", "import", "posemamba", str(official), "--out", str(out))
     assert result.exit_code == 4

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from posecli.weights import (
     WeightsEntry,
     cache_folder,
     fetch_weights,
+    folders,
     load_weights,
     read_header,
     read_manifest,
@@ -23,6 +25,7 @@ from posecli.weights import (
     save_weights,
     verify_weights,
 )
+from posecli.weights import registry as registry_file
 
 CONFIG = {"width": 8, "names": ["a", "b"], "rate": 0.5}
 
@@ -40,16 +43,18 @@ def file(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def registry(file: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def registry(file: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A registry of one embedded file, ``tiny``, and one remote, ``far``; returns the embedded folder."""
     register_weights(file, name="tiny", description="for tests", skeleton="coco17")
     far = WeightsEntry(
-        "far", "pose", "far.safetensors", "ab" * 32, 5, "MIT", "elsewhere", url="https://example.invalid/far"
+        "far", "pose", "far.safetensors", "ab" * 32, 5, "MIT", "elsewhere", urls=("https://example.invalid/far",)
     )
-    monkeypatch.setattr(weights, "embedded_folder", lambda: file.parent)
-    monkeypatch.setattr(weights, "_REMOTE", (far,))
-    monkeypatch.setattr(weights, "WEIGHTS", type(weights.WEIGHTS)())
-    return file.parent
+    monkeypatch.setattr(folders, "embedded_folder", lambda: file.parent)
+    monkeypatch.setattr(registry_file, "embedded_folder", lambda: file.parent)
+    monkeypatch.setattr(registry_file, "PUBLIC", (far,))
+    monkeypatch.delitem(vars(weights.WEIGHTS), "entries", raising=False)
+    yield file.parent
+    vars(weights.WEIGHTS).pop("entries", None)
 
 
 def test_what_is_saved_is_loaded(file: Path) -> None:
@@ -172,7 +177,13 @@ def test_a_manifest_that_is_none_is_named(tmp_path: Path, text: str) -> None:
 
 @pytest.mark.parametrize(
     ("change", "message"),
-    [({"sha256": "AB"}, "64 hexadecimal"), ({"num_bytes": 0}, "positive"), ({"file": "../x"}, "bare file name")],
+    [
+        ({"sha256": "AB"}, "64 hexadecimal"),
+        ({"num_bytes": 0}, "positive"),
+        ({"file": "../x"}, "bare file name"),
+        ({"sha256": None}, "embedded weights need a sha256"),
+        ({"num_bytes": None, "urls": ("https://x",)}, "max_bytes as a cap"),
+    ],
 )
 def test_entries_check_themselves(change: dict[str, Any], message: str) -> None:
     row: dict[str, Any] = {
@@ -192,9 +203,12 @@ def test_shipped_weights_are_what_the_manifest_says(repository: Path) -> None:
     folder = repository / "weights"
     entries = read_manifest(folder / "manifest.json")
     assert {entry.file for entry in entries} == {path.name for path in folder.glob("*.safetensors")}
-    assert [check.status for check in verify_weights()] == ["ok"] * len(entries)
+    assert [check.status for check in verify_weights() if weights.WEIGHTS[check.name].is_embedded] == ["ok"] * len(
+        entries
+    )
     for entry in entries:
         assert entry.path.stat().st_size == entry.num_bytes
+        assert entry.accuracy, f"{entry.name}: one line on how accurate it is, from its card"
         assert read_header(entry.path).kind == entry.kind
 
 
@@ -208,5 +222,5 @@ def test_cache_folder_follows_posecli_home(monkeypatch: pytest.MonkeyPatch, tmp_
 def test_manifest_is_readable_json(registry: Path) -> None:
     rows = json.loads((registry / "manifest.json").read_text())["weights"]
     assert [sorted(row) for row in rows] == [
-        ["description", "file", "kind", "licence", "name", "num_bytes", "sha256", "skeleton"]
+        ["accuracy", "description", "file", "kind", "licence", "name", "num_bytes", "sha256", "skeleton"]
     ]
