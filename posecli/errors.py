@@ -8,8 +8,9 @@ PoseCliError                exit 1   something the user can act on
 |-- DeviceError             exit 6   a device or backend is not available, or memory ran out
 `-- OutputError             exit 7   an output exists already or cannot be written
 
-Exit 3 is not an error: the work finished, with warnings (for example corrupt frames). Exit 130 means interrupted. The command
-line turns any of these into one line on stderr (``cli/app.py``); a traceback therefore always means a bug in posecli.
+Exit 3 is not an error: the work finished, with warnings (for example corrupt frames); of a batch it says that some videos failed,
+each of which has its own code in the summary. Exit 130 means interrupted. The command line turns any of these into one line on
+stderr (``cli/app.py``); a traceback therefore always means a bug in posecli.
 """
 
 from __future__ import annotations

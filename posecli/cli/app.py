@@ -8,7 +8,21 @@ import typer
 from typer.core import TyperGroup
 
 import posecli
-from posecli.cli import annotate, bench, console, doctor, evaluate, info, lift, options, render, synth, train, weights
+from posecli.cli import (
+    annotate,
+    batch,
+    bench,
+    console,
+    doctor,
+    evaluate,
+    info,
+    lift,
+    options,
+    render,
+    synth,
+    train,
+    weights,
+)
 from posecli.errors import EXIT_INTERRUPTED, PoseCliError
 
 # Typer reflows paragraphs; a line with \b keeps the next one as it stands.
@@ -17,7 +31,7 @@ Exit codes:
   0    done
   1    failed
   2    an option or a config value is wrong
-  3    finished, with warnings (for example corrupt frames)
+  3    finished, with warnings (for example corrupt frames); of a batch: some videos failed
   4    weights unknown, missing, damaged, or not reachable offline
   5    an input cannot be read
   6    a device or backend is not available, or memory ran out
@@ -79,6 +93,7 @@ def _root(
 
 
 app.command("annotate")(annotate.annotate)
+app.command("batch")(batch.batch)
 app.command("info")(info.info)
 app.command("render")(render.render)
 app.command("lift")(lift.lift)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
+    from rich.console import RenderableType
     from rich.progress import Progress
 
 QUIET_VARIABLE = "POSECLI_QUIET"
@@ -32,6 +33,13 @@ def print_json(value: Any) -> None:
 
     options = orjson.OPT_INDENT_2 | orjson.OPT_SERIALIZE_NUMPY
     print_data(orjson.dumps(value, default=_to_json, option=options).decode())
+
+
+def print_json_line(value: Any) -> None:
+    """Write one JSON document to stdout, in one line; as `print_json` else."""
+    import orjson
+
+    print_data(orjson.dumps(value, default=_to_json, option=orjson.OPT_SERIALIZE_NUMPY).decode())
 
 
 def print_table(rows: list[Mapping[str, object]]) -> None:
@@ -145,6 +153,24 @@ def progress(description: str, *, unit: Literal["frames", "bytes", "steps"] = "f
     columns += [bars.TimeElapsedColumn(), bars.TextColumn("eta"), bars.TimeRemainingColumn()]
     with bars.Progress(*columns, console=Console(stderr=True), transient=True, redirect_stdout=False) as shown:
         yield ProgressLine(description, shown)
+
+
+@contextlib.contextmanager
+def board() -> Iterator[Callable[[RenderableType], None] | None]:
+    """Several lines on stderr that change in place while the block runs; messages printed meanwhile appear above them.
+
+    Yields:
+        A callable that shows something else from now on; ``None`` without a terminal.
+    """
+    if not shows_progress():
+        yield None
+        return
+    from rich.console import Console
+    from rich.live import Live
+
+    console = Console(stderr=True)
+    with Live(console=console, transient=True, redirect_stdout=False, refresh_per_second=4) as live:
+        yield live.update
 
 
 def _to_stderr(message: str) -> None:

@@ -1,0 +1,1 @@
+"""Many videos: found, put in order, annotated by worker processes, and accounted for, whatever happens to one of them."""

@@ -1,0 +1,142 @@
+"""Annotating one video of a batch, in whatever process: every end of it is told, none is raised."""
+
+from __future__ import annotations
+
+import contextlib
+import glob
+from collections.abc import Callable
+from pathlib import Path
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+from posecli.batch.decide import stamp
+from posecli.batch.identity import Glance, content_sha256
+from posecli.batch.job import Job, OutputFiles
+from posecli.batch.outcome import Failure, Outcome, failure_of
+from posecli.errors import OutputError
+
+if TYPE_CHECKING:
+    from posecli.pipeline.annotate import AnnotateResult, Progress
+    from posecli.pipeline.models import Models
+
+
+class StopAsked(BaseException):
+    """Raised by a progress callback to end a video early: its journal is kept, as after Ctrl-C."""
+
+
+def annotate_job(
+    job: Job,
+    models: Models,
+    *,
+    style: str = "default",
+    command: tuple[str, ...] = (),
+    progress: Progress | None = None,
+) -> Outcome:
+    """Annotate a video; its outputs are replaced if they are there, for the caller has decided that.
+
+    Args:
+        job: The video.
+        models: Loaded.
+        style: Of the overlay.
+        command: For the run report.
+        progress: May raise `StopAsked`.
+
+    Returns:
+        The end. Facts of a success: ``frames``, ``people``, ``poses``, ``resumed_at_frame``, ``warnings``, ``notes``, ``timings_s``;
+        ``input`` and ``sha256`` of the video, ``stamp`` of the poses file.
+    """
+    start = perf_counter()
+    try:
+        facts = _annotate(job, models, style, command, progress)
+    except StopAsked:
+        return Outcome(perf_counter() - start, is_stopped=True)
+    except Exception as error:
+        return Outcome(perf_counter() - start, failure=_explain(error))
+    if facts is None:
+        what = f"{job.video}: has changed while it was being annotated"
+        return Outcome(perf_counter() - start, failure=Failure.of("changed", what, exit_code=5))
+    return Outcome(perf_counter() - start, facts)
+
+
+def _annotate(
+    job: Job, models: Models, style: str, command: tuple[str, ...], progress: Progress | None
+) -> dict[str, Any] | None:
+    from posecli.pipeline.annotate import Outputs, annotate
+
+    _make_folder(job.files.poses.parent)
+    remove_leftovers(job.files)
+    files = job.files
+    outputs = Outputs(files.poses, overlay=files.overlay, sheet=files.sheet, overlay_style=style)
+    before = _glance(job.video)
+    result = annotate(job.video, outputs, overwrite=True, command=command, progress=progress, models=models)
+    if before is None or before != _glance(job.video):
+        return None
+    return {
+        **_counts(result),
+        "resumed_at_frame": result.resumed_at_frame,
+        "warnings": list(result.warnings),
+        "notes": list(result.notes),
+        "timings_s": {stage: round(seconds, 3) for stage, seconds in result.timings_s.items()},
+        "input": before.to_json(),
+        "sha256": content_sha256(job.video),
+        "stamp": stamp(files.poses),
+    }
+
+
+def remove_leftovers(files: OutputFiles) -> None:
+    """Remove what a killed process was in the middle of writing; only names that posecli makes up itself are touched."""
+    mark = "[0-9a-f]" * 8
+    for path in files.paths():
+        stem, name = glob.escape(path.stem), glob.escape(path.name)
+        for pattern in (f".{stem}.{mark}.partial{path.suffix}", f".{name}.{mark}.probe"):
+            for leftover in path.parent.glob(pattern):
+                leftover.unlink(missing_ok=True)
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{folder}: cannot be made: {error.strerror}") from error
+
+
+def _glance(video: Path) -> Glance | None:
+    """What is not there is for `annotate` to complain about."""
+    with contextlib.suppress(OSError):
+        return Glance.at(video)
+    return None
+
+
+def _counts(result: AnnotateResult) -> dict[str, int]:
+    poses = result.annotation.poses
+    return {"frames": len(result.annotation.frames), "people": len(poses), "poses": sum(len(pose) for pose in poses)}
+
+
+def _explain(error: Exception) -> Failure:
+    from posecli.out_of_memory import is_out_of_memory
+
+    if is_out_of_memory(error):
+        return Failure.of("memory", f"memory ran out: {str(error) or type(error).__name__}", exit_code=6)
+    return failure_of(error)
+
+
+def throttled(report: Callable[[str, int, int | None], None], *, every_s: float) -> Progress:
+    """A progress callback that passes on the first and the last call of each stage, and one every so often between them."""
+    last_stage, last_s = "", 0.0
+    held: tuple[str, int, int | None] | None = None
+
+    def progress(stage: str, done: int, total: int | None, speeds: object) -> None:
+        nonlocal last_stage, last_s, held
+        now = perf_counter()
+        if stage == last_stage and now - last_s < every_s:
+            held = (stage, done, total)
+            return
+        if held is not None and stage != last_stage:
+            report(*held)
+        last_stage, last_s, held = stage, now, None
+        report(stage, done, total)
+
+    return progress
+
+
+__all__ = ["StopAsked", "annotate_job", "remove_leftovers", "throttled"]

@@ -1,0 +1,187 @@
+"""``posecli batch``: a folder of videos in, poses of each out."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from posecli.cli import console, options
+from posecli.cli.threads import make_threads_patient
+
+if TYPE_CHECKING:
+    from posecli.batch.request import BatchRequest
+    from posecli.pipeline.settings import AnnotateSettings
+
+
+def batch(
+    inputs: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="INPUT...", help="Folders, videos, patterns in quotes, or text files (.txt) with one path a line."
+        ),
+    ],
+    out_dir: Annotated[
+        Path, typer.Option("--out-dir", "-o", help="Gets NAME.poses.json for each video, in the same subfolders.")
+    ],
+    recursive: Annotated[
+        bool, typer.Option("--recursive/--no-recursive", help="Search the subfolders of folders too.")
+    ] = True,
+    overlay: Annotated[bool, typer.Option("--overlay", help="Also draw the poses over each video.")] = False,
+    sheet: Annotated[
+        bool, typer.Option("--sheet", help="Also make a PNG with frames from the whole of each video.")
+    ] = False,
+    skip_existing: Annotated[
+        bool,
+        typer.Option("--skip-existing/--overwrite", help="Leave out what is done and unchanged, or make all anew."),
+    ] = True,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would be done and how long.")] = False,
+    limit: Annotated[int | None, typer.Option("--limit", min=1, help="At most so many videos this time.")] = None,
+    shard: Annotated[
+        str, typer.Option("--shard", metavar="I/N", help="Only part I of N, for several machines at one folder.")
+    ] = "1/1",
+    workers: Annotated[
+        int | None, typer.Option("--workers", min=1, help="Videos at a time. Default: one for every two cores.")
+    ] = None,
+    threads: Annotated[
+        int | None, typer.Option("--threads", min=1, help="CPU threads of each worker. Default: cores / workers.")
+    ] = None,
+    timeout: Annotated[
+        float | None, typer.Option("--timeout", metavar="SECONDS", help="Give up a video that takes longer.")
+    ] = None,
+    in_3d: Annotated[bool, typer.Option("--3d", help="Also find the poses in 3D.")] = False,
+    lifter: options.LifterWeights = "posecli-lifter",
+    height: options.BodyHeight = 170.0,
+    fov: options.FieldOfView = 55.0,
+    weights: Annotated[
+        str, typer.Option("--weights", help="Pose weights: a name (posecli weights list) or a file.")
+    ] = "glsmamba-s",
+    detector: Annotated[
+        str, typer.Option("--detector", help="Who finds people: embedded, yolo, or full-frame.")
+    ] = "embedded",
+    detector_weights: Annotated[
+        str | None, typer.Option("--detector-weights", help="Detector weights: a name or a file.")
+    ] = None,
+    min_detection_score: Annotated[
+        float | None, typer.Option("--min-detection-score", min=0.0, max=1.0, help="Ignore people found with less.")
+    ] = None,
+    detect_every: Annotated[
+        int | None, typer.Option("--detect-every", min=1, help="Look for people every so many frames.")
+    ] = None,
+    window_mode: Annotated[
+        str, typer.Option("--window-mode", help="clip: fast. key: one window per frame, slower.")
+    ] = "clip",
+    hop: Annotated[
+        int | None, typer.Option("--hop", min=1, help="Frames between windows; fewer overlap more: slower, steadier.")
+    ] = None,
+    mirror: Annotated[
+        bool, typer.Option("--mirror", help="Look at everyone a second time, mirrored: twice the time, more accurate.")
+    ] = False,
+    persons: Annotated[str, typer.Option("--persons", help="Whom to keep: all, largest, or longest (seen).")] = "all",
+    smooth: Annotated[
+        bool, typer.Option("--smooth/--no-smooth", help="Smooth over time; raw points are kept too.")
+    ] = True,
+    fps: Annotated[str, typer.Option("--fps", help="Frame rate of folders of images; videos have their own.")] = "30",
+    style: Annotated[str, typer.Option("--style", help="How overlays are drawn.")] = "default",
+    device: Annotated[str, typer.Option("--device", help="cpu, cuda, or cuda:N.")] = "cpu",
+    scan_backend: Annotated[str, typer.Option("--scan-backend", help="See posecli doctor.")] = "auto",
+    log_file: Annotated[
+        Path | None, typer.Option("--log-file", help="Append a line of JSON there for everything that happens.")
+    ] = None,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Say what happens to each video.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="JSON lines on stdout, one a video, the summary last.")
+    ] = False,
+    quiet: options.Quiet = False,
+    offline: options.Offline = False,
+) -> None:
+    """Annotate many videos, each as annotate would.
+
+    Whatever happens to one video, the others are done; at the end a table says which failed and what to do. The same command again
+    goes on where it stopped, and leaves out what is done. Exit code 0: all done; 3: some videos failed. OUT_DIR gets manifest.jsonl
+    (what happened to each video) and summary.json besides.
+
+    Example: posecli batch videos/ --out-dir poses/
+    """
+    make_threads_patient()
+    from posecli.batch.request import BatchRequest, Shard
+
+    settings = _settings(
+        weights=weights,
+        detector=detector,
+        detector_weights=detector_weights,
+        min_detection_score=min_detection_score,
+        detect_every=detect_every,
+        mode=window_mode,
+        hop=hop,
+        mirror=mirror,
+        persons=persons,
+        smooth=smooth,
+        image_fps=fps,
+        device=device,
+        scan_backend=scan_backend,
+        lift=lifter if in_3d else None,
+        height_cm=height,
+        fov_deg=fov,
+    )
+    request = BatchRequest(
+        inputs=tuple(inputs),
+        out_dir=out_dir,
+        settings=settings,
+        overlay=overlay,
+        sheet=sheet,
+        overlay_style=style,
+        overwrite=not skip_existing,
+        is_recursive=recursive,
+        limit=limit,
+        shard=Shard.parse(shard),
+        workers=workers,
+        threads=threads,
+        timeout_s=timeout,
+        command=("posecli", *sys.argv[1:]),
+    )
+    if dry_run:
+        _show_plan(request, as_json=as_json)
+    else:
+        _run(request, log_file, as_json=as_json, is_verbose=verbose)
+
+
+def _settings(**values: Any) -> AnnotateSettings:
+    """Those of ``posecli annotate``; what makes no sense is refused there."""
+    from posecli.pipeline.settings import AnnotateSettings
+
+    return AnnotateSettings(**values)
+
+
+def _run(request: BatchRequest, log_file: Path | None, *, as_json: bool, is_verbose: bool) -> None:
+    from posecli.batch.run import run_batch
+    from posecli.cli.batch_report import Reporter, print_summary
+    from posecli.errors import EXIT_INTERRUPTED
+
+    with console.board() as board:
+        reporter = Reporter(board, as_json=as_json, is_verbose=is_verbose)
+        summary = run_batch(request, watch=reporter.watch, show=reporter.show, log_file=log_file)
+    if as_json:
+        console.print_json_line({"event": "summary", **summary.to_json()})
+    else:
+        print_summary(summary)
+    if summary.exit_code == EXIT_INTERRUPTED:
+        raise KeyboardInterrupt
+    if summary.exit_code:
+        raise typer.Exit(summary.exit_code)
+
+
+def _show_plan(request: BatchRequest, *, as_json: bool) -> None:
+    from posecli.batch.forecast import forecast
+    from posecli.cli.batch_report import print_forecast
+
+    plan = forecast(request, say=console.info)
+    if as_json:
+        console.print_json(plan.to_json())
+    else:
+        print_forecast(plan)
+
+
+__all__ = ["batch"]
