@@ -7,7 +7,7 @@
 For every person, the joints relative to the root of one view are turned into the other by one rotation for the whole clip (the best
 one, Kabsch) and compared: mean distance over frames and 17 joints. It counts the errors of both views. People are paired so that the
 sum is least. With the calibration, the angle between that rotation and the true one between the cameras is told as well (a
-Qualisys file: rotations from the camera, x right, y up, z back, to the world).
+Qualisys file: rotations from the world to the camera, x right, y up, z back).
 """
 
 from __future__ import annotations
@@ -121,7 +121,7 @@ def camera_to_world(path: Path, serial: str) -> Reals:
             transform = camera.find("transform")
             assert transform is not None
             rows = [[float(transform.attrib[f"r{i}{j}"]) for j in (1, 2, 3)] for i in (1, 2, 3)]
-            return np.array(rows) @ _UP_AND_BACK
+            return np.array(rows).T @ _UP_AND_BACK
     sys.exit(f"{path}: has no camera {serial}")
 
 
