@@ -13,6 +13,7 @@ from collections.abc import Callable
 from email.utils import formatdate
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from io import BytesIO
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -465,10 +466,7 @@ def test_redirects_leave_http_for_nothing_else(server: Any, fetch: Fetch, target
 
 
 def test_redirects_from_https_to_http_are_refused() -> None:
-    class Closed:
-        def close(self) -> None: ...
-
-    follow: Any = partial(_Redirects().redirect_request, fp=Closed(), code=302, msg="Found", headers={})
+    follow: Any = partial(_Redirects().redirect_request, fp=BytesIO(), code=302, msg="Found", headers={})
     with pytest.raises(
         Failure, match=r"https://a/w: server redirects from https to plain http \(http://b/w\), refused"
     ):
