@@ -283,7 +283,13 @@ def _status_of(worker: Worker) -> WorkerStatus:
     waiting = "waiting" if worker.is_ready else "loading"
     video = None if task is None else printable(task.job.video)
     return WorkerStatus(
-        worker.number, waiting if task is None else worker.stage, video, worker.done, worker.total, worker.seconds
+        number=worker.number,
+        process_id=worker.process_id,
+        stage=waiting if task is None else worker.stage,
+        video=video,
+        done=worker.done,
+        total=worker.total,
+        seconds=worker.seconds,
     )
 
 

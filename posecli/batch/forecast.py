@@ -78,7 +78,7 @@ def forecast(request: BatchRequest, *, say: Callable[[str], None] = lambda messa
         speed, origin = _measured(readable[0], request, threads), f"measured on {printable(readable[0].video)}"
     rows = sorted(_todo_rows(found, headers, speed), key=lambda row: -(row.duration_s or 0.0))
     estimates = [row.estimate_s for row in rows if row.estimate_s is not None]
-    total_s = _makespan(estimates, workers) if speed is not None else None
+    total_s = _makespan(estimates, workers) if estimates else None
     return Forecast(
         (*rows, *_other_rows(found)), len(found.todo), workers, threads, speed, "" if speed is None else origin, total_s
     )

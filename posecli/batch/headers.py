@@ -114,7 +114,11 @@ def _read(video: Path, image_fps: Fraction) -> Header:
 
     try:
         with open_source(video, image_fps=image_fps, num_threads=1) as source:
-            return Header(source.info.duration_s, source.info.num_frames_from_header)
+            info = source.info
+            frames = info.num_frames_from_header
+            if frames is None and info.duration_s is not None and info.fps is not None:
+                frames = round(info.duration_s * info.fps)
+            return Header(info.duration_s, frames)
     except Exception:  # whatever is wrong with it, annotating it will say so
         return Header()
 

@@ -10,6 +10,7 @@ class WorkerStatus:
     """One worker: ``video`` is ``None`` while it loads or waits; ``stage`` says which."""
 
     number: int
+    process_id: int | None
     stage: str
     video: str | None
     done: int
