@@ -291,6 +291,17 @@ def test_a_range_that_was_not_asked_for_starts_afresh(
     assert server.ranges == [None, f"bytes={HALF}-", None]
 
 
+def test_the_right_content_from_the_wrong_place_is_not_appended(
+    server: Any, fetch: Fetch, path: Path, content: bytes
+) -> None:
+    """Tag and size are right, and no checksum would tell."""
+    headers = {"Content-Range": f"bytes 0-{HALF - 1}/{NUM_BYTES}", "ETag": '"a"', "Content-Length": str(HALF)}
+    url = server.serve("/w", server.cut(HALF), server.raw(content[:HALF], headers, 206), server.whole())
+    fetch(url, sha256=lambda: None)
+    assert path.read_bytes() == content
+    assert server.ranges == [None, f"bytes={HALF}-", None]
+
+
 # Answers that are none
 
 
