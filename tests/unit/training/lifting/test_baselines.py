@@ -11,12 +11,12 @@ from torch import Tensor, nn
 from posecli.errors import ConfigError
 from posecli.lifting.config import get_lift_config
 from posecli.lifting.network import PoseMamba
-from posecli.training.lifting.baselines import DilatedTCN, SpaceTimeAttention, build_lifter
+from posecli.training.lifting.baselines import DilatedTCN, SpaceTimeAttention, TimeLayer, build_lifter
 from posecli.training.lifting.losses import mean_distance
 
-NUM_PARAMETERS = {"posecli-lifter": 1_447_299, "tcn": 1_448_295, "attention": 1_441_475}
+NUM_PARAMETERS = {"posecli-lifter": 1_447_299, "tcn": 1_448_883, "attention": 1_441_475}
 SMALL: dict[str, Callable[[], nn.Module]] = {
-    "tcn": lambda: DilatedTCN(width=16, dropout=0.0),
+    "tcn": lambda: DilatedTCN(width=16),
     "attention": lambda: SpaceTimeAttention(width=32, depth=1, heads=2, hidden=64),
 }
 
@@ -67,6 +67,17 @@ def test_the_tcn_sees_the_last_frame_again_beyond_the_end() -> None:
     network = small("tcn").eval()
     still = clip(1).expand(1, 30, 17, 3)
     assert torch.allclose(network(still), network(clip(1)).expand(1, 30, 17, 3), atol=1e-6)
+
+
+def test_dropout_leaves_a_channel_out_of_the_whole_clip() -> None:
+    torch.manual_seed(0)
+    layer = TimeLayer(8, 64, dilation=0, dropout=0.5)
+    full = layer.eval()(torch.ones(2, 5, 8))
+    seen = layer.train()(torch.ones(2, 5, 8))
+    assert (seen == seen[:, :1]).all()
+    is_left_out = (seen == 0) & (full > 0)
+    assert 0.2 < is_left_out.float().sum() / (full > 0).sum() < 0.8
+    assert not torch.equal(is_left_out[0], is_left_out[1])
 
 
 def test_attention_sees_every_joint_of_every_frame() -> None:
