@@ -124,6 +124,7 @@ class _Desk:
 def _serve(setup: WorkerSetup, desk: _Desk) -> None:
     import torch
 
+    import posecli.pipeline.annotate  # noqa: F401 - here, so that it is not counted as the first video's time
     from posecli.pipeline.allocator import keep_freed_memory
     from posecli.pipeline.models import load_models
     from posecli.pipeline.threads import all_threads
