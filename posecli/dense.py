@@ -13,6 +13,7 @@ from torch.nn import functional
 
 # torch hands a 1x1 convolution to oneDNN only from this many pictures on (or when it has several threads)
 _PICTURES = 16
+_MAX_PICTURES = 64
 
 
 class Dense(nn.Linear):
@@ -27,13 +28,15 @@ def dense(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """As `torch.nn.functional.linear`: (..., C_in) times (C_out, C_in) -> (..., C_out)."""
     width = x.shape[-1]
     num_rows = x.numel() // width
-    missing = -num_rows % _PICTURES
+    # the fewest pictures that divide the rows; some rows are added only where none does
+    pictures = next((count for count in range(_PICTURES, _MAX_PICTURES) if num_rows % count == 0), _PICTURES)
+    missing = -num_rows % pictures
     if not _is_inference(x) or num_rows == 0 or missing > num_rows // _PICTURES:
         return functional.linear(x, weight, bias)
     rows = x.reshape(num_rows, width)
     if missing:
         rows = functional.pad(rows, (0, 0, 0, missing))
-    pixels = rows.view(_PICTURES, 1, -1, width).permute(0, 3, 1, 2)
+    pixels = rows.view(pictures, 1, -1, width).permute(0, 3, 1, 2)
     y = functional.conv2d(pixels, weight[:, :, None, None], bias).permute(0, 2, 3, 1)
     return y.reshape(num_rows + missing, -1)[:num_rows].view(*x.shape[:-1], -1)
 
