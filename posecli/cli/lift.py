@@ -27,6 +27,9 @@ def lift(
     trc: options.Trc = None,
     bvh: options.Bvh = None,
     npz: options.Npz = None,
+    mirror: Annotated[
+        bool, typer.Option("--mirror", help="Lift everyone a second time, mirrored: twice the time, more accurate.")
+    ] = False,
     device: Annotated[str, typer.Option("--device", help="cpu, cuda, or cuda:N.")] = "cpu",
     scan_backend: Annotated[str, typer.Option("--scan-backend", help="See posecli doctor.")] = "auto",
     threads: Annotated[int | None, typer.Option("--threads", min=1, help="CPU threads. Default: all cores.")] = None,
@@ -53,7 +56,9 @@ def lift(
     files = MotionFiles(trc, bvh, npz)
     files.check(annotation.video.path, overwrite=overwrite)
     set_threads(threads)
-    lifter = Lifter.load(weights, device=device, backend=scan_backend, height_cm=height, fov_deg=fov)
+    lifter = Lifter.load(
+        weights, device=device, backend=scan_backend, height_cm=height, fov_deg=fov, is_mirrored=mirror
+    )
     lifted, seconds = _lift(annotation, lifter)
     written = files.write(lifted, lambda path: None)
     write_coco_dataset(lifted, out, overwrite=True)

@@ -91,7 +91,7 @@ class Lifter:
         backend: str = "auto",
         height_cm: float = STANDARD_HEIGHT_CM,
         fov_deg: float = DEFAULT_FOV_DEG,
-        is_mirrored: bool = True,
+        is_mirrored: bool = False,
         has_steady_bones: bool = True,
         batch_size: int | None = None,
     ) -> None:

@@ -93,6 +93,7 @@ def load_lifter(settings: AnnotateSettings) -> Lifter | None:
         backend=settings.scan_backend,
         height_cm=settings.height_cm,
         fov_deg=settings.fov_deg,
+        is_mirrored=settings.mirror,
     )
 
 

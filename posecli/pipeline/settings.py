@@ -35,7 +35,7 @@ class AnnotateSettings:
         detect_every: Frames between two looks of the detector, rounded to whole windows; ``None``: every window.
         mode: See `posecli.pose.windows`.
         hop: Frames between two windows; ``None``: as many as a window holds (``clip``), 1 (``key``).
-        mirror: Whether everybody is looked at a second time in the mirror: twice the time, more accurate.
+        mirror: Whether everybody is looked at (and lifted) a second time in the mirror: twice the time, more accurate.
         persons: Whom to keep: everybody, the largest person, or whoever is seen longest.
         smooth: Whether left and right are settled over time and keypoints smoothed (the raw ones are kept either way).
         start_s: First second to annotate.

@@ -111,9 +111,9 @@ def test_a_long_track_is_windows_that_overlap_and_leave_no_seam() -> None:
 
 def test_batches_do_not_change_the_answer() -> None:
     pose, time_s = walking(100), np.arange(100) / 30
-    one = Lifter(FlatNetwork(PERSON)).lift(pose, time_s, **SIZE)
+    one = Lifter(FlatNetwork(PERSON), is_mirrored=True).lift(pose, time_s, **SIZE)
     network = FlatNetwork(PERSON)
-    three = Lifter(network, batch_size=3).lift(pose, time_s, **SIZE)
+    three = Lifter(network, is_mirrored=True, batch_size=3).lift(pose, time_s, **SIZE)
     assert [len(clip) for clip in network.clips] == [3, 3, 2, 2]
     assert np.array_equal(one.joints_mm, three.joints_mm)
 
@@ -129,7 +129,7 @@ def test_the_mirrored_clip_has_left_and_right_exchanged_and_so_has_its_answer() 
             return answer
 
     network, pose = Leaning(PERSON), walking(10)
-    lifted = Lifter(network, has_steady_bones=False).lift(pose, np.arange(10) / 30, **SIZE)
+    lifted = Lifter(network, is_mirrored=True, has_steady_bones=False).lift(pose, np.arange(10) / 30, **SIZE)
     straight, mirrored = network.clips
     assert torch.equal(mirrored[..., 3, 0], -straight[..., 6, 0])
     assert torch.equal(mirrored[..., 3, 1:], straight[..., 6, 1:])
