@@ -86,8 +86,8 @@ def test_broken_files_cost_no_other_video_and_poses_are_those_of_annotate(
     assert not [path for path in out.rglob(".*") if not path.name.endswith(".lock")]
 
     before = {path: path.stat().st_mtime_ns for path in out.rglob("*.json") if path.name != "summary.json"}
-    for name in broken:
-        (videos / name).unlink()
+    for relative in broken:
+        (videos / relative).unlink()
     again = run_batch(request)
     assert (again.exit_code, len(again.tally.skipped), len(again.tally.done)) == (0, 3, 0)
     assert {path: path.stat().st_mtime_ns for path in before} == before
