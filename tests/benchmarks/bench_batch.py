@@ -3,8 +3,9 @@
     python tests/benchmarks/bench_batch.py [VIDEO] [--copies 4] [--workers 1 2] [--threads 1] [--json]
 
 VIDEO (default: the example clip) is copied; the copies are one batch for each number of workers. Overhead: the time that workers
-spend from their first video's start to their last one's end, beyond what `annotate` says its stages took; opening the video counts as overhead too.
-Elapsed time: throughputs need a quiet machine, mind the load average; the overhead is a ratio within one run.
+spend from their first video's start to their last one's end, beyond what the stages of `annotate` say they took; opening the
+video counts as overhead too. Elapsed time: throughputs need a quiet machine, mind the load average; the overhead is a ratio
+within one run.
 """
 
 from __future__ import annotations
