@@ -148,10 +148,11 @@ class LocalEngine:
             self._queue.learn({names[position]: header for position, header in self._headers.found.items()})
 
     def _hear(self, worker: Worker, message: object) -> None:
-        if isinstance(message, Ready) and self._ready_s is None:
-            self._ready_s = monotonic()
+        if isinstance(message, Ready):
+            self._ready_s = self._ready_s or monotonic()
+            self._num_failed_starts = 0
         if isinstance(message, CannotStart):
-            self._start_error = message.error
+            self._start_error, self._num_failed_starts = message.error, _MAX_FAILED_STARTS
             self._dismiss(worker, f"worker {worker.number} cannot start: {message.error.message}")
             return
         if worker.task is not None:
@@ -212,8 +213,7 @@ class LocalEngine:
                 self._num_workers = min(self._num_workers, len(self._workers))
             self._ledger.remark(f"{why}; going on with {len(self._workers)}", worker=worker.number)
             return
-        is_hopeless = self._num_failed_starts in (0, _MAX_FAILED_STARTS) and not worker.is_ready
-        if is_hopeless and self._start_error is not None:
+        if self._start_error is not None and self._num_failed_starts >= _MAX_FAILED_STARTS:
             raise self._start_error
         self._ledger.remark(f"{why}; starting another", worker=worker.number)
 
