@@ -19,11 +19,30 @@ EXIT_WARNINGS = 3
 EXIT_INTERRUPTED = 130
 
 
+def printable(text: str) -> str:
+    """Text for people, whatever it quotes: what would break a line or command a terminal is escaped.
+
+    Names of files hold line breaks, escape sequences and bytes that are no text; so do values of files somebody else made. A line
+    break with two spaces behind it is meant: a list.
+    """
+    if text.isprintable():
+        return text
+    return "\n  ".join("".join(map(_escaped, line)) for line in text.split("\n  "))
+
+
+def _escaped(character: str) -> str:
+    if character.isprintable():
+        return character
+    if "\udc80" <= character <= "\udcff":  # a byte of a file name that is not UTF-8
+        return f"\\x{ord(character) & 0xFF:02x}"
+    return character.encode("unicode_escape").decode()
+
+
 class PoseCliError(Exception):
     """An error with a remedy.
 
     Args:
-        message: One line that names the file or the option and the value found there.
+        message: One line that names the file or the option and the value found there; or a list, its lines indented by two spaces.
         hint: What to do about it, one line; shown after the message.
     """
 
@@ -31,8 +50,8 @@ class PoseCliError(Exception):
 
     def __init__(self, message: str, hint: str | None = None) -> None:
         super().__init__(message)
-        self.message = message
-        self.hint = hint
+        self.message = printable(message)
+        self.hint = None if hint is None else printable(hint)
 
     def __str__(self) -> str:
         return self.message if self.hint is None else f"{self.message} ({self.hint})"

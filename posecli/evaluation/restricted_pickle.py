@@ -11,7 +11,9 @@ from __future__ import annotations
 import math
 import pickle
 import re
+import tokenize
 import zipfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any
@@ -25,7 +27,18 @@ MAX_BYTES = 8 * 1024**3
 
 _MAX_DEPTH = 64
 _PLAIN = re.compile(r"[<>|=]?(b1|[iu][1248]|f[248]|[?bBhHiIlLqQefd]|[SU]\d{1,6})")
-_BROKEN = (pickle.UnpicklingError, EOFError, ValueError, TypeError, AttributeError, KeyError, IndexError, UnicodeError)
+_BROKEN = (
+    pickle.UnpicklingError,
+    EOFError,
+    ValueError,
+    TypeError,
+    AttributeError,
+    KeyError,
+    IndexError,
+    UnicodeError,
+    SyntaxError,
+    tokenize.TokenError,
+)
 _TOO_MUCH = (MemoryError, OverflowError, RecursionError)
 
 
@@ -69,8 +82,8 @@ def load_npz(path: Path, *, max_bytes: int = MAX_BYTES) -> dict[str, Any]:
             members = [member for member in archive.infolist() if member.filename.endswith(".npy")]
             _check_size(path, sum(member.file_size for member in members), max_bytes)
             return {m.filename.removesuffix(".npy"): _read_member(archive, m, path) for m in members}
-    except zipfile.BadZipFile as error:
-        raise FormatError(f"{path}: not an .npz file: {error}") from error
+    except (zipfile.BadZipFile, zlib.error, RuntimeError) as error:  # RuntimeError: a password
+        raise FormatError(f"{path}: not an .npz file: {_first_line(error)}") from error
     except OSError as error:
         raise FormatError(f"{path}: cannot be read: {error.strerror or error}") from error
 

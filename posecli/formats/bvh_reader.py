@@ -61,6 +61,8 @@ class _Reader:
     def motion(self, tree: BoneTree) -> BoneMotion:
         """Everything below the line MOTION."""
         count = self._value("Frames:")
+        if not 0 <= count < np.inf:
+            raise self._error(f"{count:g} frames")
         frame_time_s = self._value("Frame Time:")
         width = 3 + 3 * len(tree.names)
         rows = [self._numbers(self._line(), width) for _ in range(int(count))]

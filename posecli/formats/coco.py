@@ -245,6 +245,8 @@ class _TrackRows:
             scores = np.concatenate([scores, extra.numbers("extra_scores", num_extra)])
             raw = np.concatenate([raw, extra.numbers("extra_raw", 2 * num_extra, nullable=True)])
         bbox = node.numbers("bbox", 4)
+        if (bbox[2:] < 0).any():
+            raise node.child("bbox").error(f"width {bbox[2]:g} and height {bbox[3]:g} must not be negative")
         self.frames.append(frame_index)
         self.xyv.append(xyv.reshape(-1, 3).astype(np.float32))
         self.scores.append(scores.astype(np.float32))
@@ -275,10 +277,7 @@ class _TrackRows:
 def _decode_poses(
     document: Node, own: Skeleton, shown: Skeleton, first_frame: int, num_frames: int
 ) -> tuple[tuple[PoseSequence, ...], tuple[PoseSequence3D, ...]]:
-    facts = document.child("posecli").child("track_ids")
-    if not isinstance(facts.value, list) or not all(type(value) is int for value in facts.value):
-        raise facts.error("is not a list of whole numbers")
-    tracks = {track_id: _TrackRows() for track_id in facts.value}
+    tracks = {track_id: _TrackRows() for track_id in document.child("posecli").integers("track_ids")}
     in_3d = _tracks_in_3d(document, tracks)
     for node in document.items("annotations"):
         track_id, frame_index = node.integer("track_id"), node.integer("image_id") - coco_image_id(0)

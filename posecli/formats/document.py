@@ -13,6 +13,10 @@ from numpy.typing import NDArray
 
 from posecli.errors import FormatError
 
+MAX_NUMBER = 1e18
+"""The largest number accepted, either sign: its square still is a 32-bit float, and no pixel, second or millimetre comes near."""
+
+_MAX_INTEGER = 2**63 - 1
 _SHOWN_CHARS = 60
 
 
@@ -20,17 +24,19 @@ def load_json(path: Path) -> Node:
     """Read a whole JSON file.
 
     Raises:
-        FormatError: The file is missing, unreadable, truncated or not JSON.
+        FormatError: The file is missing, unreadable, truncated, not JSON, or larger than memory.
     """
     try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise FormatError(f"{path}: cannot be read: {error.strerror or error}") from error
-    try:
-        return Node(path, "", orjson.loads(data))
+        if path.is_char_device() or path.is_block_device():
+            raise FormatError(f"{path}: is a device, not a file")
+        return Node(path, "", orjson.loads(path.read_bytes()))
+    except (OSError, RuntimeError) as error:  # RuntimeError: a link that leads to itself, before Python 3.13
+        raise FormatError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
     except orjson.JSONDecodeError as error:
         message = f"{path}: not valid JSON at line {error.lineno}, column {error.colno}: {error.msg}"
         raise FormatError(message, hint="the file may be truncated") from error
+    except MemoryError as error:
+        raise FormatError(f"{path}: larger than memory ({path.stat().st_size:,} bytes)") from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,15 +78,28 @@ class Node:
         return (Node(self.path, f"{node.where}[{i}]", value) for i, value in enumerate(node.value))
 
     def integer(self, key: str) -> int:
-        """A whole number (1.0 counts, true does not).
+        """A whole number of 64 bits (1.0 counts, true does not).
 
         Raises:
             FormatError: The key is missing or holds something else.
         """
         node = self.child(key)
-        if isinstance(node.value, bool) or not isinstance(node.value, int | float) or node.value != int(node.value):
+        if not _is_number(node.value) or node.value != np.floor(node.value):
             raise node._unexpected("a whole number")
+        if abs(node.value) > _MAX_INTEGER:
+            raise node._unexpected("a whole number of 64 bits")
         return int(node.value)
+
+    def size(self, key: str) -> int:
+        """A side of a picture, px: a whole number from 1 on.
+
+        Raises:
+            FormatError: The key is missing or holds something else.
+        """
+        value = self.integer(key)
+        if value < 1:
+            raise self.child(key)._unexpected("a size in pixels")
+        return value
 
     def number(self, key: str) -> float:
         """A number.
@@ -89,8 +108,10 @@ class Node:
             FormatError: The key is missing or holds something else.
         """
         node = self.child(key)
-        if isinstance(node.value, bool) or not isinstance(node.value, int | float):
+        if not _is_number(node.value):
             raise node._unexpected("a number")
+        if abs(node.value) > MAX_NUMBER:
+            raise node._unexpected(f"a number up to {MAX_NUMBER:g}")
         return float(node.value)
 
     def string(self, key: str) -> str:
@@ -114,6 +135,17 @@ class Node:
         if not isinstance(node.value, list) or not all(isinstance(value, str) for value in node.value):
             raise node._unexpected("a list of texts")
         return tuple(node.value)
+
+    def integers(self, key: str) -> list[int]:
+        """A list of whole numbers of 64 bits, each written as one (1.0 does not count).
+
+        Raises:
+            FormatError: The key is missing or holds something else.
+        """
+        node = self.child(key)
+        if not isinstance(node.value, list) or not all(type(v) is int and abs(v) <= _MAX_INTEGER for v in node.value):
+            raise node.error("is not a list of whole numbers")
+        return node.value
 
     def flag(self, key: str) -> bool:
         """A boolean; 0 and 1 count.
@@ -144,7 +176,12 @@ class Node:
         for i, value in enumerate(values):
             if isinstance(value, bool) or not isinstance(value, int | float):
                 raise Node(self.path, f"{self.where}[{i}]", value)._unexpected("a number")
-        return np.array(values, np.float64)
+        array = np.array(values, np.float64)
+        too_large = np.flatnonzero(np.abs(array) > MAX_NUMBER)  # not so NaN, which stands for null
+        if too_large.size:
+            node = Node(self.path, f"{self.where}[{too_large[0]}]", values[too_large[0]])
+            raise node._unexpected(f"a number up to {MAX_NUMBER:g}")
+        return array
 
     def _object(self) -> dict[str, Any]:
         if not isinstance(self.value, dict):
@@ -152,6 +189,13 @@ class Node:
         return self.value
 
     def _unexpected(self, wanted: str) -> FormatError:
-        text = orjson.dumps(self.value).decode()
+        try:
+            text = orjson.dumps(self.value).decode()
+        except TypeError:  # what may be read 1024 levels deep may be written 254 levels deep
+            text = f"{str(self.value)[:_SHOWN_CHARS]}..."
         shown = text if len(text) <= _SHOWN_CHARS else text[:_SHOWN_CHARS] + "..."
         return self.error(f"{shown} is not {wanted}")
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)

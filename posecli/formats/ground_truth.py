@@ -107,7 +107,7 @@ class _Person:
 
 
 def _read_image(node: Node) -> LabelledImage:
-    return LabelledImage(node.integer("id"), node.string("file_name"), node.integer("width"), node.integer("height"))
+    return LabelledImage(node.integer("id"), node.string("file_name"), node.size("width"), node.size("height"))
 
 
 def _read_categories(document: Node) -> dict[int, IntArray]:
@@ -143,12 +143,15 @@ def _read_person(node: Node, columns: IntArray) -> _Person:
     box = node.numbers("bbox", 4)
     if (box[2:] < 0).any():
         raise node.child("bbox").error(f"width {box[2]:g} and height {box[3]:g} must not be negative")
+    area = node.number("area") if node.has("area") else float(box[2] * box[3])
+    if area < 0:
+        raise node.child("area").error(f"{area:g} is negative")
     return _Person(
         annotation_id=node.integer("id"),
         image_id=node.integer("image_id"),
         keypoints=keypoints,
         box=box.astype(np.float32),
-        area=node.number("area") if node.has("area") else float(box[2] * box[3]),
+        area=area,
         is_crowd=node.flag("iscrowd") if node.has("iscrowd") else False,
     )
 

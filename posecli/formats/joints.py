@@ -84,10 +84,7 @@ def read_joint_tracks(document: Node) -> dict[int, JointTrack]:
     tree = H36M17
     if head.string("skeleton") != tree.name or head.strings("names") != tree.joint_names:
         raise head.child("names").error(f"these are not the {len(tree)} joints of {tree.name}, in order")
-    track_ids = head.child("track_ids")
-    if not isinstance(track_ids.value, list) or not all(type(value) is int for value in track_ids.value):
-        raise track_ids.error("is not a list of whole numbers")
-    return {track_id: JointTrack(tree) for track_id in track_ids.value}
+    return {track_id: JointTrack(tree) for track_id in head.integers("track_ids")}
 
 
 class JointTrack:

@@ -25,6 +25,7 @@ POSITION_DECIMALS = 3
 TIME_DECIMALS = 6
 _KEYS = "DataRate CameraRate NumFrames NumMarkers Units OrigDataRate OrigDataStartFrame OrigNumFrames".split()
 _NUM_HEADER_LINES = 5
+_MAX_FRAME_NUMBER = 2**53
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +109,8 @@ def read_trc(path: Path) -> MarkerFile:
     first = _NUM_HEADER_LINES
     rows = [_read_row(path, n, line, count) for n, line in enumerate(lines[first:], first + 1) if line.strip()]
     table = np.array(rows, np.float64).reshape(-1, 2 + 3 * count)
+    if not (np.abs(table[:, 0]) < _MAX_FRAME_NUMBER).all():  # nor NaN
+        raise FormatError(f"{path}: column Frame#: not a frame number in every line")
     return MarkerFile(
         marker_names=names,
         rate_hz=rate,

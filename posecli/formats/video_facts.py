@@ -6,7 +6,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from posecli.formats.document import Node
+from posecli.formats.document import MAX_NUMBER, Node
 from posecli.records import VideoInfo
 
 
@@ -37,8 +37,8 @@ def decode_video(node: Node) -> VideoInfo:
     """
     return VideoInfo(
         path=Path(node.string("path")),
-        width_px=node.integer("width_px"),
-        height_px=node.integer("height_px"),
+        width_px=node.size("width_px"),
+        height_px=node.size("height_px"),
         fps=_decode_fraction(node, "fps") if node.has("fps") else None,
         num_frames_from_header=node.integer("num_frames_from_header") if node.has("num_frames_from_header") else None,
         duration_s=node.number("duration_s") if node.has("duration_s") else None,
@@ -59,6 +59,9 @@ def _encode_fraction(value: Fraction) -> str:
 def _decode_fraction(node: Node, key: str) -> Fraction:
     text = node.string(key)
     try:
-        return Fraction(text)
+        value = Fraction(text)
     except (ValueError, ZeroDivisionError):
         raise node.child(key).error(f'"{text}" is not a fraction like "30000/1001"') from None
+    if not 0 < value <= MAX_NUMBER:
+        raise node.child(key).error(f'"{text}" is not a positive fraction')
+    return value
