@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+from scipy.spatial.transform import Rotation
 
 from posecli.errors import ConfigError
 from posecli.lifting.normalise import normalise_person
@@ -67,6 +68,8 @@ class ClipSettings:
         flip: Share of clips mirrored.
         typical: Share of clips with the proportions of `TYPICAL_BONES_MM` instead of the recording's own.
         bones: Spread of each group of bones, as a factor.
+        tipped: Share of clips turned about a level axis by any angle: people lie, hang and stand on their heads, and recordings hardly
+            ever do.
         cameras: What cameras there are.
     """
 
@@ -74,6 +77,7 @@ class ClipSettings:
     flip: float = 0.5
     typical: float = 0.6
     bones: float = 0.05
+    tipped: float = 0.15
     cameras: CameraSettings = field(default_factory=CameraSettings)
 
 
@@ -114,6 +118,8 @@ class LiftClips:
         if rng.random() < options.typical:
             factors = factors * self._typical[chosen]
         joints = with_proportions(joints, factors)
+        if rng.random() < options.tipped:
+            joints = _tipped(rng, joints)
         sample = seen_by(random_camera(rng, joints, options.cameras), joints, sequence.name)
         return sample if self._noise is None else with_noise(sample, self._noise, rng)
 
@@ -190,6 +196,16 @@ def held_out_clips(
                 sample = seen_by(random_camera(rng, joints), joints, sequence.name)
                 samples.append(sample if noise is None else with_noise(sample, noise, rng))
     return samples
+
+
+def _tipped(rng: np.random.Generator, joints_mm: FloatArray) -> FloatArray:
+    """The whole clip turned about a level axis through its first root, and put on the floor again."""
+    azimuth, angle = rng.uniform(0.0, 2.0 * np.pi), rng.uniform(-np.pi, np.pi)
+    axis = angle * np.array([np.cos(azimuth), 0.0, np.sin(azimuth)])
+    turn = Rotation.from_rotvec(axis).as_matrix().astype(np.float32)
+    turned_mm = (joints_mm - joints_mm[:1, :1]) @ turn.T
+    turned_mm[..., 1] -= turned_mm[..., 1].min()
+    return np.asarray(turned_mm, np.float32)
 
 
 def window_starts(length: int, num_frames: int) -> list[int]:

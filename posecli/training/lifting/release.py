@@ -56,5 +56,6 @@ def train_lifter(
     if network.config != config:
         raise ConfigError(f"recipe {recipe.name}: {recipe.initial} is no {recipe.network}")
     trainer = LiftTrainer(recipe, network, draw, run_folder, device=device)
-    tensors = trainer.run(report)
+    # half precision on disk: measured, the errors stay the same to a tenth of a millimetre, and every version stays in a repository
+    tensors = {name: v.half() if v.dtype == torch.float32 else v for name, v in trainer.run(report).items()}
     return save_lifter_network(out, tensors, config, metadata={"recipe": asdict(recipe)}, overwrite=overwrite)
