@@ -12,7 +12,7 @@ from posecli.batch.job import printable
 from posecli.batch.ledger import Ledger
 from posecli.batch.order import Queue
 from posecli.batch.outcome import Failure, Outcome
-from posecli.batch.pool import Task, Worker
+from posecli.batch.pool import AnyWorker, Task, Worker
 from posecli.batch.request import BatchRequest
 from posecli.batch.signals import Interruptions
 from posecli.batch.status import Status, WorkerStatus
@@ -21,9 +21,8 @@ from posecli.batch.task import remove_leftovers
 from posecli.batch.worker import CannotStart, Finished, Ready, WorkerSetup, Working
 from posecli.errors import DeviceError, PoseCliError
 
-_TICK_S = 0.25
+TICK_S = 0.25
 _GRACE_S = 20.0
-_MAX_ATTEMPTS = 2
 _MAX_FAILED_STARTS = 2
 
 
@@ -39,7 +38,12 @@ class LocalEngine:
         ledger: Is told everything.
         show: Called a few times a second.
         lock_fd: Passed on to the workers.
+
+    Attributes:
+        max_attempts: At a video whose worker dies.
     """
+
+    max_attempts = 2
 
     def __init__(
         self, request: BatchRequest, found: Survey, ledger: Ledger, show: Callable[[Status], None], lock_fd: int
@@ -49,7 +53,7 @@ class LocalEngine:
         self._queue = Queue(self._tasks)
         self._num_workers = request.num_workers(len(self._tasks))
         self._total = found.num_videos
-        self._workers: list[Worker] = []
+        self._workers: list[AnyWorker] = []
         self._headers: HeaderReader | None = None
         self._num_failed_starts = 0
         self._start_error: PoseCliError | None = None
@@ -108,7 +112,17 @@ class LocalEngine:
         self._show(self.status())
 
     def _start(self, number: int) -> None:
-        self._workers.append(Worker(number, self._setup, self._lock_fd))
+        self._workers.append(self._new_worker(number))
+
+    def _new_worker(self, number: int) -> AnyWorker:
+        return Worker(number, self._setup, self._lock_fd)
+
+    def _wait(self) -> None:
+        """Until somebody has something to say, but not for long."""
+        waitables = [waitable for worker in self._workers for waitable in worker.waitables]
+        if self._headers is not None and not self._headers.is_done:
+            waitables.append(self._headers.connection)
+        wait(waitables, timeout=TICK_S)
 
     def _fill_up(self) -> None:
         """As many workers as there is work for."""
@@ -125,17 +139,14 @@ class LocalEngine:
             videos = [task.job.video for task in self._tasks]
             self._headers = HeaderReader(videos, image_fps=self._request.settings.image_fps)
 
-    def _hand_out(self, worker: Worker) -> None:
+    def _hand_out(self, worker: AnyWorker) -> None:
         task = self._queue.take()
         task.attempt += 1
         self._ledger.start(task.job, worker=worker.number, attempt=task.attempt, decision=task.decision)
         worker.give(task)
 
     def _listen(self) -> None:
-        waitables = [waitable for worker in self._workers for waitable in worker.waitables]
-        if self._headers is not None and not self._headers.is_done:
-            waitables.append(self._headers.connection)
-        wait(waitables, timeout=_TICK_S)
+        self._wait()
         for worker in list(self._workers):
             was_alive = worker.is_alive  # asked first: what it said before its death must be heard
             for message in worker.messages():
@@ -147,7 +158,7 @@ class LocalEngine:
             names = [task.job.name for task in self._tasks]
             self._queue.learn({names[position]: header for position, header in self._headers.found.items()})
 
-    def _hear(self, worker: Worker, message: object) -> None:
+    def _hear(self, worker: AnyWorker, message: object) -> None:
         if isinstance(message, Ready):
             self._ready_s = self._ready_s or monotonic()
             self._num_failed_starts = 0
@@ -163,13 +174,13 @@ class LocalEngine:
         if isinstance(message, Finished):
             self._finish(worker, message.outcome)
 
-    def _note_stage(self, worker: Worker, task: Task) -> None:
+    def _note_stage(self, worker: AnyWorker, task: Task) -> None:
         if worker.stage:
             self._ledger.stage(
                 task.job, worker.stage, frame=worker.done, seconds=worker.stage_seconds, worker=worker.number
             )
 
-    def _finish(self, worker: Worker, outcome: Outcome) -> None:
+    def _finish(self, worker: AnyWorker, outcome: Outcome) -> None:
         task = worker.take_back()
         if task is None:
             return
@@ -177,14 +188,14 @@ class LocalEngine:
             self._num_stopped += 1
         elif outcome.failure is None:
             self._ledger.done(task.job, outcome, worker=worker.number)
-        elif _is_memory(outcome.failure) and task.attempt < _MAX_ATTEMPTS:
+        elif _is_memory(outcome.failure) and task.attempt < self.max_attempts:
             self._ledger.retry(task.job, outcome.failure)
             self._queue.put_back(task, is_last=True)
             self._remove(worker)  # a new process has no memory lost in pieces
         else:
             self._ledger.fail(task.job, outcome.failure, seconds=outcome.seconds)
 
-    def _bury(self, worker: Worker) -> None:
+    def _bury(self, worker: AnyWorker) -> None:
         cause = worker.cause_of_death()
         task = worker.take_back()
         if task is None:
@@ -199,13 +210,13 @@ class LocalEngine:
         self._remove(worker)
         remove_leftovers(task.job.files)
         failure = Failure.of("died", f"{printable(task.job.video)}: worker died ({cause})")
-        if task.attempt < _MAX_ATTEMPTS:
+        if task.attempt < self.max_attempts:
             self._ledger.retry(task.job, failure)
             self._queue.put_back(task)
         else:
             self._ledger.fail(task.job, failure)
 
-    def _dismiss(self, worker: Worker, why: str) -> None:
+    def _dismiss(self, worker: AnyWorker, why: str) -> None:
         """Go on with fewer workers; without any, only if it is worth another try."""
         self._remove(worker)
         if self._workers:
@@ -230,7 +241,7 @@ class LocalEngine:
             what = f"{printable(task.job.video)}: took longer than {timeout_s:g} s{where}"
             self._ledger.fail(task.job, Failure.of("timeout", what))
 
-    def _remove(self, worker: Worker) -> None:
+    def _remove(self, worker: AnyWorker) -> None:
         self._workers.remove(worker)
         worker.kill()
 
@@ -278,7 +289,7 @@ class LocalEngine:
         return self._queue.num_frames(mean) + max(0.0, sum(busy))
 
 
-def _status_of(worker: Worker) -> WorkerStatus:
+def _status_of(worker: AnyWorker) -> WorkerStatus:
     task = worker.task
     waiting = "waiting" if worker.is_ready else "loading"
     video = None if task is None else printable(task.job.video)
@@ -297,4 +308,4 @@ def _is_memory(failure: Failure) -> bool:
     return failure.kind == "memory" or (failure.kind == "device" and "memory ran out" in failure.message)
 
 
-__all__ = ["LocalEngine"]
+__all__ = ["TICK_S", "LocalEngine"]

@@ -21,6 +21,11 @@ _NAME = re.compile(r"\.batch-(\d+)-of-(\d+)\.lock")
 _PATIENCE_S = 3.0  # workers of a killed batch need a moment to end
 
 
+def lock_path(out_dir: Path, shard: Shard) -> Path:
+    """Where the lock of a shard lies, while a batch is at work and afterwards."""
+    return out_dir / f".batch-{shard.index}-of-{shard.count}.lock"
+
+
 @contextlib.contextmanager
 def folder_lock(out_dir: Path, shard: Shard) -> Iterator[int]:
     """Hold the lock of a shard of an output folder.
@@ -31,7 +36,7 @@ def folder_lock(out_dir: Path, shard: Shard) -> Iterator[int]:
     Raises:
         OutputError: Another batch works there, or the folder cannot be written.
     """
-    path = out_dir / f".batch-{shard.index}-of-{shard.count}.lock"
+    path = lock_path(out_dir, shard)
     try:
         stream = path.open("a+b")
     except OSError as error:
@@ -91,4 +96,4 @@ def _try_lock(stream: IO[bytes]) -> bool:
     return True
 
 
-__all__ = ["HeldFile", "folder_lock"]
+__all__ = ["HeldFile", "folder_lock", "lock_path"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import multiprocessing
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
@@ -27,13 +28,11 @@ class Task:
     attempt: int = 0
 
 
-class Worker:
-    """One process and what it is at.
+class AnyWorker(ABC):
+    """Whoever annotates one video after another, in whatever process, and what it is at.
 
     Args:
         number: For people, from 1.
-        setup: What it needs to know.
-        lock_fd: Stays open in the worker as long as it lives.
 
     Attributes:
         task: What it works on.
@@ -41,14 +40,8 @@ class Worker:
         is_ready: Whether its networks are loaded.
     """
 
-    def __init__(self, number: int, setup: WorkerSetup, lock_fd: int) -> None:
+    def __init__(self, number: int) -> None:
         self.number = number
-        self.connection, theirs = multiprocessing.Pipe()
-        self._process = multiprocessing.get_context("spawn").Process(
-            target=work, args=(setup, theirs, HeldFile(lock_fd)), name=f"posecli-worker-{number}", daemon=True
-        )
-        self._process.start()
-        theirs.close()
         self.is_ready = False
         self.task: Task | None = None
         self.stage, self.done = "", 0
@@ -56,14 +49,39 @@ class Worker:
         self._given_s = self._stage_s = monotonic()
 
     @property
+    @abstractmethod
     def waitables(self) -> list[Connection | int]:
         """What `multiprocessing.connection.wait` may wait for."""
-        return [self.connection, self._process.sentinel]
 
     @property
+    @abstractmethod
     def process_id(self) -> int | None:
-        """Of the operating system."""
-        return self._process.pid
+        """Of the operating system it runs on."""
+
+    @property
+    @abstractmethod
+    def is_alive(self) -> bool:
+        """Whether it can still say anything."""
+
+    @abstractmethod
+    def messages(self) -> Iterator[object]:
+        """What it has said, until there is no more; ends at its death too."""
+
+    @abstractmethod
+    def cause_of_death(self) -> str:
+        """For people."""
+
+    @abstractmethod
+    def stop(self) -> None:
+        """Ask it to end its video early, and itself."""
+
+    @abstractmethod
+    def kill(self) -> None:
+        """End it at once."""
+
+    @abstractmethod
+    def _send(self, job: Job) -> None:
+        """Hand out a job; a worker that has just died is found out later."""
 
     @property
     def seconds(self) -> float:
@@ -76,22 +94,16 @@ class Worker:
         return monotonic() - self._stage_s
 
     def give(self, task: Task) -> None:
-        """Hand out a job; a worker that has just died is found out later."""
+        """Hand out a task."""
         self.task = task
-        self._clear()
-        with contextlib.suppress(OSError):
-            self.connection.send(task.job)
+        self.stage, self.done, self.total = "", 0, None
+        self._given_s = self._stage_s = monotonic()
+        self._send(task.job)
 
     def take_back(self) -> Task | None:
         """The task it no longer works on."""
         task, self.task = self.task, None
         return task
-
-    def messages(self) -> Iterator[object]:
-        """What it has said, until there is no more; ends at its death too."""
-        with contextlib.suppress(EOFError, OSError):
-            while self.connection.poll():
-                yield self.connection.recv()
 
     def note(self, message: object) -> int:
         """Keep how far it is.
@@ -110,6 +122,41 @@ class Worker:
         new = max(0, message.done - self.done) if message.stage == "annotate" else 0
         self.done, self.total = message.done, message.total
         return new
+
+
+class Worker(AnyWorker):
+    """A process of this machine.
+
+    Args:
+        number: For people, from 1.
+        setup: What it needs to know.
+        lock_fd: Stays open in the worker as long as it lives.
+    """
+
+    def __init__(self, number: int, setup: WorkerSetup, lock_fd: int) -> None:
+        super().__init__(number)
+        self.connection, theirs = multiprocessing.Pipe()
+        self._process = multiprocessing.get_context("spawn").Process(
+            target=work, args=(setup, theirs, HeldFile(lock_fd)), name=f"posecli-worker-{number}", daemon=True
+        )
+        self._process.start()
+        theirs.close()
+
+    @property
+    def waitables(self) -> list[Connection | int]:
+        """What `multiprocessing.connection.wait` may wait for."""
+        return [self.connection, self._process.sentinel]
+
+    @property
+    def process_id(self) -> int | None:
+        """Of the operating system."""
+        return self._process.pid
+
+    def messages(self) -> Iterator[object]:
+        """What it has said, until there is no more; ends at its death too."""
+        with contextlib.suppress(EOFError, OSError):
+            while self.connection.poll():
+                yield self.connection.recv()
 
     @property
     def is_alive(self) -> bool:
@@ -134,9 +181,9 @@ class Worker:
         self.connection.close()
         self._process.close()
 
-    def _clear(self) -> None:
-        self.stage, self.done, self.total = "", 0, None
-        self._given_s = self._stage_s = monotonic()
+    def _send(self, job: Job) -> None:
+        with contextlib.suppress(OSError):
+            self.connection.send(job)
 
 
-__all__ = ["Task", "Worker"]
+__all__ = ["AnyWorker", "Task", "Worker"]

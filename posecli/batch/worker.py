@@ -8,9 +8,11 @@ from __future__ import annotations
 import os
 import queue
 import threading
+from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from posecli.batch.job import Job
 from posecli.batch.outcome import Outcome
@@ -18,6 +20,9 @@ from posecli.batch.parent import end_with_parent
 from posecli.batch.task import StopAsked, annotate_job, throttled
 from posecli.errors import DeviceError, PoseCliError
 from posecli.pipeline.settings import AnnotateSettings
+
+if TYPE_CHECKING:
+    from posecli.pipeline.models import Models
 
 _PROGRESS_EVERY_S = 0.2
 
@@ -122,6 +127,30 @@ class _Desk:
 
 
 def _serve(setup: WorkerSetup, desk: _Desk) -> None:
+    with ExitStack() as stack:
+        try:
+            models = load(setup, stack)
+        except PoseCliError as error:
+            desk.tell(CannotStart(error))
+            return
+        desk.tell(Ready())
+        while (job := desk.next_job()) is not None:
+            outcome = do(job, models, setup, check=desk.check, report=desk.progress)
+            desk.tell(Finished(outcome))
+            if outcome.is_stopped:
+                return
+
+
+def load(setup: WorkerSetup, stack: ExitStack) -> Models:
+    """Make a process ready for videos.
+
+    Args:
+        setup: What it needs to know.
+        stack: Gets what must be closed at its end.
+
+    Raises:
+        PoseCliError: The networks cannot be loaded, or memory ran out.
+    """
     import torch
 
     import posecli.pipeline.annotate  # noqa: F401 - here, so that it is not counted as the first video's time
@@ -132,28 +161,30 @@ def _serve(setup: WorkerSetup, desk: _Desk) -> None:
 
     keep_freed_memory()
     torch.set_num_threads(setup.threads)
-    with all_threads() as crew:
-        try:
-            get_style(setup.style)
-            models = load_models(setup.settings, crew)
-        except PoseCliError as error:
-            desk.tell(CannotStart(error))
-            return
-        except MemoryError as error:
-            desk.tell(CannotStart(DeviceError(f"memory ran out while loading: {error}", hint="give fewer --workers")))
-            return
-        desk.tell(Ready())
-        while (job := desk.next_job()) is not None:
-            report = throttled(desk.progress, every_s=_PROGRESS_EVERY_S)
-
-            def progress(stage: str, done: int, total: int | None, speeds: Any, report: Any = report) -> None:
-                desk.check()
-                report(stage, done, total, speeds)
-
-            outcome = annotate_job(job, models, style=setup.style, command=setup.command, progress=progress)
-            desk.tell(Finished(outcome))
-            if outcome.is_stopped:
-                return
+    crew = stack.enter_context(all_threads())
+    try:
+        get_style(setup.style)
+        return load_models(setup.settings, crew)
+    except MemoryError as error:
+        raise DeviceError(f"memory ran out while loading: {error}", hint="give fewer --workers") from error
 
 
-__all__ = ["CannotStart", "Finished", "Ready", "Stop", "WorkerSetup", "Working", "work"]
+def do(
+    job: Job,
+    models: Models,
+    setup: WorkerSetup,
+    *,
+    check: Callable[[], None],
+    report: Callable[[str, int, int | None], None],
+) -> Outcome:
+    """Annotate a video, with ``check`` (which may raise `StopAsked`) called often and ``report`` now and then."""
+    tell = throttled(report, every_s=_PROGRESS_EVERY_S)
+
+    def progress(stage: str, done: int, total: int | None, speeds: Any) -> None:
+        check()
+        tell(stage, done, total, speeds)
+
+    return annotate_job(job, models, style=setup.style, command=setup.command, progress=progress)
+
+
+__all__ = ["CannotStart", "Finished", "Ready", "Stop", "WorkerSetup", "Working", "do", "load", "work"]

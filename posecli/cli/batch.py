@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -10,9 +11,11 @@ import typer
 
 from posecli.cli import console, options
 from posecli.cli.threads import make_threads_patient
+from posecli.errors import ConfigError
 
 if TYPE_CHECKING:
     from posecli.batch.request import BatchRequest
+    from posecli.batch.run import EngineMaker
     from posecli.pipeline.settings import AnnotateSettings
 
 
@@ -87,6 +90,22 @@ def batch(
     style: Annotated[str, typer.Option("--style", help="How overlays are drawn.")] = "default",
     device: Annotated[str, typer.Option("--device", help="cpu, cuda, or cuda:N.")] = "cpu",
     scan_backend: Annotated[str, typer.Option("--scan-backend", help="See posecli doctor.")] = "auto",
+    engine: Annotated[
+        str, typer.Option("--engine", help="Who does the work: local (processes of this machine) or ray.")
+    ] = "local",
+    address: Annotated[
+        str | None,
+        typer.Option(
+            "--address",
+            help="Of a Ray cluster: HOST:PORT, ray://HOST:PORT or auto; else RAY_ADDRESS. Default: a Ray of this machine.",
+        ),
+    ] = None,
+    gpus_per_task: Annotated[
+        float | None,
+        typer.Option(
+            "--gpus-per-task", help="Part of a GPU for each Ray worker, 0.25: four share one. Default: all of it."
+        ),
+    ] = None,
     log_file: Annotated[
         Path | None, typer.Option("--log-file", help="Append a line of JSON there for everything that happens.")
     ] = None,
@@ -102,6 +121,9 @@ def batch(
     Whatever happens to one video, the others are done; at the end a table says which failed and what to do. The same command again
     goes on where it stopped, and leaves out what is done. Exit code 0: all done; 3: some videos failed. OUT_DIR gets manifest.jsonl
     (what happened to each video) and summary.json besides.
+
+    With --engine ray, the videos and OUT_DIR must lie where all machines of the cluster see them under the same path. Each video is
+    done by one worker, a long one too: it is not split.
 
     Example: posecli batch videos/ --out-dir poses/
     """
@@ -142,10 +164,11 @@ def batch(
         timeout_s=timeout,
         command=("posecli", *sys.argv[1:]),
     )
+    make_engine = _engine(engine, address, gpus_per_task)
     if dry_run:
         _show_plan(request, as_json=as_json)
     else:
-        _run(request, log_file, as_json=as_json, is_verbose=verbose)
+        _run(request, make_engine, log_file, as_json=as_json, is_verbose=verbose)
 
 
 def _settings(**values: Any) -> AnnotateSettings:
@@ -155,14 +178,33 @@ def _settings(**values: Any) -> AnnotateSettings:
     return AnnotateSettings(**values)
 
 
-def _run(request: BatchRequest, log_file: Path | None, *, as_json: bool, is_verbose: bool) -> None:
+def _engine(name: str, address: str | None, gpus_per_task: float | None) -> EngineMaker:
+    """Nothing of Ray is imported before it is to work."""
+    if name == "ray":
+        from posecli.batch.ray_engine import RayOptions, ray_engine
+
+        return ray_engine(RayOptions(address or os.environ.get("RAY_ADDRESS"), gpus_per_task))
+    if name != "local":
+        raise ConfigError(f"engine {name!r} is not known", hint="local or ray")
+    if gpus_per_task is not None or address is not None:
+        raise ConfigError("--address and --gpus-per-task are for Ray", hint="add --engine ray")
+    from posecli.batch.engine import LocalEngine
+
+    return LocalEngine
+
+
+def _run(
+    request: BatchRequest, make_engine: EngineMaker, log_file: Path | None, *, as_json: bool, is_verbose: bool
+) -> None:
     from posecli.batch.run import run_batch
     from posecli.cli.batch_report import Reporter, print_summary
     from posecli.errors import EXIT_INTERRUPTED
 
     with console.board() as board:
         reporter = Reporter(board, as_json=as_json, is_verbose=is_verbose)
-        summary = run_batch(request, watch=reporter.watch, show=reporter.show, log_file=log_file)
+        summary = run_batch(
+            request, watch=reporter.watch, show=reporter.show, log_file=log_file, make_engine=make_engine
+        )
     if as_json:
         console.print_json_line({"event": "summary", **summary.to_json()})
     else:

@@ -7,11 +7,12 @@ import platform
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 import typer
 
 from posecli.cli import console, options
+from posecli.errors import ConfigError, PoseCliError
 
 Status = Literal["ok", "absent", "warning", "failed"]
 
@@ -48,9 +49,22 @@ class Finding:
     remedy: str | None = None
 
 
-def doctor(json: options.Json = False) -> None:
+def doctor(
+    json: options.Json = False,
+    ray: Annotated[
+        bool, typer.Option("--ray", help="Also connect to Ray, list its machines, and run a small task there.")
+    ] = False,
+    address: Annotated[
+        str | None,
+        typer.Option("--address", help="With --ray: of a cluster; else RAY_ADDRESS. Default: a Ray of this machine."),
+    ] = None,
+) -> None:
     """Report versions, backends, devices and weights; fails when something that posecli needs does not work."""
+    if address is not None and not ray:
+        raise ConfigError("--address is for Ray", hint="add --ray")
     findings = list(examine())
+    if ray:
+        findings += examine_ray(address or os.environ.get("RAY_ADDRESS"))
     if json:
         console.print_json(findings)
     else:
@@ -80,6 +94,27 @@ def examine() -> Iterator[Finding]:
             yield Finding(
                 topic, "failed", f"{type(error).__name__}: {error}", "report this if a reinstall does not help"
             )
+
+
+def examine_ray(address: str | None) -> list[Finding]:
+    """What ``batch --engine ray`` would find."""
+    from posecli.batch.ray_cluster import connected, list_nodes, try_task
+
+    findings: list[Finding] = []
+    try:
+        with connected(address) as module:
+            findings.append(Finding("ray", "ok", f"connected to {address or 'a Ray of this machine'}"))
+            for node in list_nodes(module):
+                status: Status = "ok" if node.is_alive else "warning"
+                value = f"{node.cpus:g} CPUs, {node.gpus:g} GPUs" if node.is_alive else "not there any more"
+                findings.append(Finding(f"ray node {node.host}", status, value))
+            trial = try_task(module)
+    except PoseCliError as error:
+        return [*findings, Finding("ray", "failed", error.message, error.hint)]
+    value = f"done on {trial.host} in {trial.seconds:.1f} s: Python {trial.python}, ray {trial.ray}, posecli {trial.posecli}"
+    if trial.posecli != _version("posecli"):
+        return [*findings, Finding("ray task", "failed", value, "install the same posecli on all nodes")]
+    return [*findings, Finding("ray task", "ok", value)]
 
 
 def _machine() -> Iterator[Finding]:
