@@ -130,10 +130,10 @@ class RayWorker(AnyWorker):
         if self._call is not None and self._call in ready:
             call, self._call = self._call, None
             if self._look is not None:  # it belongs to the video that is over
-                self._take_look(_LAST_LOOK_S)
+                self._take_look()
             self._take_call(call)
         elif self._look is not None and self._look in ready:
-            self._take_look(0.0)
+            self._take_look()
 
     def messages(self) -> Iterator[object]:
         """What it has said."""
@@ -173,11 +173,11 @@ class RayWorker(AnyWorker):
         else:
             self._heard.extend(answer if isinstance(answer, list) else [answer])
 
-    def _take_look(self, timeout_s: float) -> None:
+    def _take_look(self) -> None:
         """A lost one costs a line of progress; if the worker is dead, the call will say so."""
         answer, self._look = self._look, None
         with contextlib.suppress(self._ray.exceptions.RayError):
-            self._heard.extend(self._ray.get(answer, timeout=timeout_s))
+            self._heard.extend(self._ray.get(answer, timeout=_LAST_LOOK_S))
 
     def _explain(self, error: Exception) -> str:
         """Ray's reasons are pages."""
