@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import glob
 import os
 import secrets
 from collections.abc import Iterator
@@ -78,6 +79,18 @@ def write_atomic(path: Path, data: bytes, *, overwrite: bool) -> None:
     """
     with atomic_path(path, overwrite=overwrite) as temporary:
         temporary.write_bytes(data)
+
+
+def remove_partial_files(path: Path) -> None:
+    """Remove what killed processes were writing when ``path`` was to be written; nobody may be writing it now.
+
+    Only names are touched that this module makes up itself.
+    """
+    mark = "[0-9a-f]" * 8
+    stem, name = glob.escape(path.stem), glob.escape(path.name)
+    for pattern in (f".{stem}.{mark}.partial{glob.escape(path.suffix)}", f".{name}.{mark}.probe"):
+        for leftover in path.parent.glob(pattern):
+            leftover.unlink(missing_ok=True)
 
 
 def _flush_to_disk(path: Path) -> None:

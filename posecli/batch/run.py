@@ -7,6 +7,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import Protocol
 
+from posecli.atomic import remove_partial_files
 from posecli.batch.engine import LocalEngine
 from posecli.batch.ledger import Ledger, Watcher
 from posecli.batch.lock import folder_lock
@@ -14,7 +15,7 @@ from posecli.batch.log import BatchLog
 from posecli.batch.manifest import Manifest, Record, manifest_path
 from posecli.batch.request import BatchRequest
 from posecli.batch.status import Status
-from posecli.batch.summary import Summary, write_summary
+from posecli.batch.summary import Summary, summary_path, write_summary
 from posecli.batch.survey import Survey, survey
 from posecli.errors import OutputError
 
@@ -70,6 +71,7 @@ def run_batch(
         watch(record)
 
     with folder_lock(request.out_dir, request.shard) as lock_fd, BatchLog(log_file) as log:
+        remove_partial_files(summary_path(request))
         found = survey(request)
         path = manifest_path(request.out_dir, request.shard)
         with Manifest(path) as manifest:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import glob
 from collections.abc import Callable
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
+from posecli.atomic import remove_partial_files
 from posecli.batch.decide import stamp
 from posecli.batch.identity import Glance, content_sha256
 from posecli.batch.job import Job, OutputFiles
@@ -53,6 +53,8 @@ def annotate_job(
     except Exception as error:
         return Outcome(perf_counter() - start, failure=_explain(error))
     if facts is None:
+        for path in reversed(job.files.paths()):  # made from two different videos: of no use to anybody
+            path.unlink(missing_ok=True)
         what = f"{job.video}: has changed while it was being annotated"
         return Outcome(perf_counter() - start, failure=Failure.of("changed", what, exit_code=5))
     return Outcome(perf_counter() - start, facts)
@@ -84,13 +86,9 @@ def _annotate(
 
 
 def remove_leftovers(files: OutputFiles) -> None:
-    """Remove what a killed process was in the middle of writing; only names that posecli makes up itself are touched."""
-    mark = "[0-9a-f]" * 8
+    """Remove what a killed process was in the middle of writing."""
     for path in files.paths():
-        stem, name = glob.escape(path.stem), glob.escape(path.name)
-        for pattern in (f".{stem}.{mark}.partial{path.suffix}", f".{name}.{mark}.probe"):
-            for leftover in path.parent.glob(pattern):
-                leftover.unlink(missing_ok=True)
+        remove_partial_files(path)
 
 
 def _make_folder(folder: Path) -> None:

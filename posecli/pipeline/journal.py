@@ -7,6 +7,7 @@ checksum and is dropped. Pass 2 always reads the journal, in an uninterrupted ru
 
 from __future__ import annotations
 
+import contextlib
 import os
 import zlib
 from collections.abc import Iterator, Mapping
@@ -85,14 +86,24 @@ class Journal:
         self._append(record)
 
     def note_output(self, path: Path) -> None:
-        """Remember that this run has written ``path``: a resumed run may replace it."""
+        """Remember that this run has written ``path``: a resumed run may replace it.
+
+        Raises:
+            OutputError: See `chunks`.
+        """
         self._append({"wrote": path.name})
-        self._stream.flush()
+        self._flush()
+        self._check_place()
         self._written.add(path.name)
 
     def chunks(self) -> Iterator[dict[str, Any]]:
-        """All chunks, in order."""
-        self._stream.flush()
+        """All chunks, in order.
+
+        Raises:
+            OutputError: The disk is full, or the file was removed or replaced meanwhile: what lies there is not this run's.
+        """
+        self._flush()
+        self._check_place()
         for record, _ in _records(self.path):
             if "chunk" in record:
                 yield record
@@ -102,26 +113,54 @@ class Journal:
         return set(self._written)
 
     def close(self) -> None:
-        """Flush and close; the file stays."""
+        """Flush and close; the file stays.
+
+        Raises:
+            OutputError: The disk is full.
+        """
         if not self._stream.closed:
-            self._stream.flush()
-            os.fsync(self._stream.fileno())
-            self._stream.close()
+            with self._writing(), self._stream:
+                self._stream.flush()
+                os.fsync(self._stream.fileno())
 
     def remove(self) -> None:
         """The run is complete: the journal is not needed any more."""
-        self._stream.close()
-        self.path.unlink(missing_ok=True)
+        is_ours = self._is_in_place()
+        with contextlib.suppress(OSError):  # what a full disk does not take any more is not needed
+            self._stream.close()
+        if is_ours:
+            self.path.unlink(missing_ok=True)
 
     def _append(self, record: Mapping[str, Any]) -> None:
         body = orjson.dumps(record, option=_OPTIONS)
-        try:
+        with self._writing():
             self._stream.write(b"%08x %s\n" % (zlib.crc32(body), body))
-            if "state" in record:
-                self._stream.flush()
-                self.is_worth_keeping = True
+        if "state" in record:
+            self._flush()
+            self._check_place()
+            self.is_worth_keeping = True
+
+    def _flush(self) -> None:
+        with self._writing():
+            self._stream.flush()
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
         except OSError as error:
             raise OutputError(f"{self.path}: cannot be written: {error.strerror}", hint="free some space") from error
+
+    def _check_place(self) -> None:
+        """A folder that is removed takes the journal along, and a new run may have begun another in its place."""
+        if not self._is_in_place():
+            raise OutputError(f"{self.path}: was removed while it was being written", hint="give the same command again")
+
+    def _is_in_place(self) -> bool:
+        try:
+            return os.path.samestat(self.path.stat(), os.fstat(self._stream.fileno()))
+        except OSError:
+            return False
 
     def _find_end(self) -> int:
         """Bytes to keep: up to the last record one can go on from, all of it when pass 1 is complete."""
