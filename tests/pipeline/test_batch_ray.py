@@ -165,7 +165,9 @@ def test_ctrl_c_ends_everything_and_the_next_run_goes_on(
     assert "retry" not in (out / "manifest.jsonl").read_text()
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=PATIENCE_S)
     assert done.returncode == 0, done.stderr
-    assert json.loads((out / "a.poses.run.json").read_text())["resumed_at_frame"] > 0
+    records = [json.loads(line) for line in (out / "manifest.jsonl").read_text().splitlines()]
+    [end] = [record for record in records if record["event"] == "done"]
+    assert end["resumed_at_frame"] > 0
     local = run_batch(BatchRequest((str(tmp_path / "a.mp4"),), tmp_path / "local", plain, workers=1))
     assert len(local.tally.done) == 1
     assert (out / "a.poses.json").read_bytes() == (tmp_path / "local" / "a.poses.json").read_bytes()
