@@ -1,0 +1,96 @@
+"""What others do meanwhile: inputs change, workers die, memory runs out, the clock jumps, another batch begins."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+CLOCK = Path(__file__).with_name("fault_clock.py")
+JOURNAL = r"\.a\.poses\.json\.journal"
+OUTPUT_ERROR = 7
+
+
+def records(out: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (out / "manifest.jsonl").read_text().splitlines()]
+
+
+def test_input_replaced_meanwhile(make_bench: Callable[..., Any]) -> None:
+    bench = make_bench("input replaced")
+    video = bench.videos / "a.mp4"
+    original, times = video.read_bytes(), video.stat()
+    with bench.watch() as watch:
+        batch = bench.start()
+        assert batch.wait_for(watch, "write", JOURNAL) is not None
+    new = bench.videos.parent / "new"
+    new.write_bytes((bench.videos / "b.mp4").read_bytes())
+    new.replace(video)
+    assert batch.wait() == 3
+    [failed] = json.loads((bench.out / "summary.json").read_text())["failures"]
+    assert failed["kind"] in ("changed", "input")
+    assert not (bench.out / "a.poses.json").exists()  # neither the old one's nor the new one's
+    new.write_bytes(original)
+    new.replace(video)
+    os.utime(video, ns=(times.st_atime_ns, times.st_mtime_ns))
+    bench.settle()
+    bench.check()
+    bench.finish()
+
+
+def test_input_cut_off_meanwhile(make_bench: Callable[..., Any]) -> None:
+    bench = make_bench("input replaced")
+    video = bench.videos / "a.mp4"
+    original = video.read_bytes()
+    with bench.watch() as watch:
+        batch = bench.start()
+        assert batch.wait_for(watch, "write", JOURNAL) is not None
+    video.write_bytes(original[: len(original) // 2])
+    assert batch.wait() == 3
+    assert not (bench.out / "a.poses.json").exists()
+    video.write_bytes(original)
+    bench.settle()
+    bench.check()
+    bench.finish()
+
+
+def test_worker_killed_twice_at_the_same_video(make_bench: Callable[..., Any]) -> None:
+    bench = make_bench("worker killed")
+    with bench.watch() as watch:
+        batch = bench.start()
+        for how in (signal.SIGKILL, signal.SIGSEGV):
+            file = batch.wait_for(watch, "write", JOURNAL)
+            assert file is not None
+            os.kill(batch.at_work_on(file), how)
+    assert batch.wait() == 3
+    bench.check()
+    summary = json.loads((bench.out / "summary.json").read_text())
+    assert (summary["done"], summary["failed"], summary["retries"]) == (2, 1, 1)
+    assert [failure["kind"] for failure in summary["failures"]] == ["died"]
+    bench.finish()
+
+
+def test_clock_jumps(make_bench: Callable[..., Any]) -> None:
+    bench = make_bench("clock jump")
+    with bench.watch() as watch:
+        batch = bench.start(prelude=CLOCK)
+        assert batch.wait_for(watch, "moved", r"b\.poses\.json") is not None
+        batch.kill()
+    bench.check()
+    bench.finish(prelude=CLOCK)
+    times = [record["time"] for record in records(bench.out)]
+    assert times != sorted(times)  # it did jump
+    num_records = len(times)
+    bench.finish()
+    after = records(bench.out)[num_records:]
+    assert [record["event"] for record in after] == ["begin", "skipped", "skipped", "skipped", "end"]
+
+
+def test_two_shards_at_once(make_bench: Callable[..., Any]) -> None:
+    bench = make_bench("two batches at once")
+    shards = [bench.start("--shard", f"{index}/2") for index in (1, 2)]
+    assert [shard.wait() for shard in shards] == [0, 0]
+    bench.check()
+    bench.finish()
