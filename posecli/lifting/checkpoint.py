@@ -12,6 +12,7 @@ from posecli.errors import ConfigError, WeightsError
 from posecli.lifting.config import LiftConfig
 from posecli.lifting.network import PoseMamba
 from posecli.weights import LoadedWeights, load_weights, save_weights
+from posecli.weights.fitting import build_fitting
 
 KIND = "lifting"
 
@@ -32,11 +33,10 @@ def load_lifter_network(name_or_path: str | Path) -> tuple[PoseMamba, LoadedWeig
     if loaded.kind != KIND:
         raise WeightsError(f"{loaded.path}: holds weights of kind {loaded.kind!r}, not {KIND!r}")
     try:
-        network = PoseMamba(LiftConfig.from_json(loaded.config))
-        network.load_state_dict(loaded.tensors)
-    except (ConfigError, RuntimeError) as error:
-        first = str(error).splitlines()[0]
-        raise WeightsError(f"{loaded.path}: tensors and config do not fit: {first}") from error
+        config = LiftConfig.from_json(loaded.config)
+    except ConfigError as error:
+        raise WeightsError(f"{loaded.path}: {error}") from error
+    network = build_fitting(loaded, lambda: PoseMamba(config))
     network.eval().requires_grad_(False)
     return network, loaded
 

@@ -13,6 +13,7 @@ from typing import Any, Literal, get_args
 
 from posecli.errors import ConfigError
 from posecli.skeletons import H36M17
+from posecli.weights.fitting import config_values
 
 ScanOrder = Literal["global-local", "bidirectional", "unidirectional"]
 Normalisation = Literal["person", "image"]
@@ -92,10 +93,7 @@ class LiftConfig:
         Raises:
             ConfigError: A key is unknown or a value does not fit.
         """
-        try:
-            return cls(**content)
-        except TypeError as error:
-            raise ConfigError(f"lifter config: {str(error).split('__init__() ')[-1]}") from error
+        return cls(**config_values("lifter config", cls, content))
 
 
 _SMALL = LiftConfig()

@@ -25,6 +25,7 @@ from posecli.errors import ConfigError, WeightsError
 from posecli.lifting.checkpoint import save_lifter_network
 from posecli.lifting.config import LiftConfig
 from posecli.lifting.network import PoseMamba
+from posecli.weights.wholeness import is_plain_tensor, refuse_packed
 
 LICENCE_NOTE = (
     "The authors' code and weights are tagged Apache-2.0; weights trained on Human3.6M carry the question of that data set's licence, "
@@ -108,6 +109,7 @@ def read_posemamba(path: Path) -> OfficialCheckpoint:
 def _load(path: Path) -> Mapping[Any, Any]:
     if not path.is_file():
         raise WeightsError(f"{path}: no such checkpoint file")
+    refuse_packed(path)
     try:
         with warnings.catch_warnings(), torch.serialization.safe_globals(_STAND_INS):
             warnings.simplefilter("ignore", UserWarning)  # remarks about the pickle's protocol
@@ -137,9 +139,10 @@ def _state_dict(path: Path, content: Mapping[Any, Any]) -> dict[str, Tensor]:
         raise WeightsError(f"{path}: holds no state dict of PoseMamba", hint=hint)
     tensors: dict[str, Tensor] = {}
     for name, value in state.items():
-        if not isinstance(name, str) or not isinstance(value, Tensor):
+        if not isinstance(name, str) or not is_plain_tensor(value):
+            kind = type(value).__name__
             raise WeightsError(
-                f"{path}: entry {name!r} of the state dict is of type {type(value).__name__}, not a tensor"
+                f"{path}: entry {name!r} of the state dict is of type {kind}, not a tensor of real numbers"
             )
         if name.rpartition(".")[2] in _LEFT_BY_THOP:
             continue

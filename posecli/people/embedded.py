@@ -18,6 +18,7 @@ from posecli.people.letterbox import Letterbox
 from posecli.people.personnet import INPUT_MULTIPLE_PX, PersonNet, PersonNetConfig, calibrate, find_people
 from posecli.records import Detections, FloatArray, Frame, ImageArray
 from posecli.weights import LoadedWeights, load_weights
+from posecli.weights.fitting import build_fitting
 
 DEFAULT_WEIGHTS = "personnet"
 DEFAULT_MIN_SCORE = 0.15  # what is left is the tracker's to judge
@@ -118,11 +119,10 @@ def build_personnet(loaded: LoadedWeights) -> PersonNet:
         raise WeightsError(
             f"{loaded.path}: these are {loaded.kind} weights", hint="a detector needs weights of kind detector"
         )
-    network = PersonNet(PersonNetConfig.from_json(loaded.config))
     try:
-        network.load_state_dict(loaded.tensors)
-    except RuntimeError as error:
-        message = " ".join(str(error).split())
-        raise WeightsError(f"{loaded.path}: tensors do not fit the configuration: {message[:200]}") from error
+        config = PersonNetConfig.from_json(loaded.config)
+    except ConfigError as error:
+        raise WeightsError(f"{loaded.path}: {error}") from error
+    network = build_fitting(loaded, lambda: PersonNet(config))
     fold_batch_norms(network.eval())
     return network

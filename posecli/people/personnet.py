@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import torch
@@ -21,6 +21,7 @@ from torch.nn import functional
 
 from posecli.encoder import CompactEncoder, ConvNorm, EncoderConfig, normalise_images
 from posecli.errors import ConfigError
+from posecli.weights.fitting import config_values
 
 STRIDE = 8
 INPUT_MULTIPLE_PX = 32
@@ -60,13 +61,11 @@ class PersonNetConfig:
         Raises:
             ConfigError: A key is unknown or a value is impossible.
         """
-        try:
-            encoder: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values["encoder"].items()}
-            dilations = tuple(values["context_dilations"])
-            calibration = float(values["score_scale"]), float(values["score_shift"])
-            return cls(EncoderConfig(**encoder), int(values["head_channels"]), dilations, *calibration)
-        except (KeyError, TypeError, AttributeError, ValueError) as error:
-            raise ConfigError(f"PersonNet: config {dict(values)} is not understood: {error}") from error
+        own = config_values("PersonNet", cls, values)
+        if missing := [field.name for field in fields(cls) if field.name not in own]:
+            raise ConfigError(f"PersonNet: config is not understood: {missing[0]} is missing")
+        encoder = EncoderConfig(**config_values("PersonNet: encoder", EncoderConfig, own.pop("encoder")))
+        return cls(encoder=encoder, **own)
 
 
 class _Backbone(CompactEncoder):

@@ -14,6 +14,7 @@ from posecli.pose.config import PoseConfig
 from posecli.pose.network import PoseNetwork
 from posecli.skeletons import POSECLI19
 from posecli.weights import LoadedWeights, load_weights, save_weights
+from posecli.weights.fitting import build_fitting
 
 KIND = "pose"
 
@@ -35,11 +36,9 @@ def load_network(name_or_path: str | Path) -> tuple[PoseNetwork, LoadedWeights]:
         raise WeightsError(f"{loaded.path}: holds weights of kind {loaded.kind!r}, not {KIND!r}")
     try:
         config = PoseConfig.from_json(loaded.config)
-        network = PoseNetwork(config)
-        network.load_state_dict(loaded.tensors)
-    except (ConfigError, RuntimeError) as error:
-        first = str(error).splitlines()[0]
-        raise WeightsError(f"{loaded.path}: tensors and config do not fit: {first}") from error
+    except ConfigError as error:
+        raise WeightsError(f"{loaded.path}: {error}") from error
+    network = build_fitting(loaded, lambda: PoseNetwork(config))
     if config.num_keypoints != len(POSECLI19):
         raise WeightsError(f"{loaded.path}: predicts {config.num_keypoints} points, posecli needs {len(POSECLI19)}")
     network.eval().requires_grad_(False)

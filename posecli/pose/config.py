@@ -6,6 +6,7 @@ secondary sources.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from types import MappingProxyType
@@ -14,6 +15,9 @@ from typing import Any, Literal
 from posecli.encoder import EncoderConfig
 from posecli.errors import ConfigError
 from posecli.ssm.orders import SCAN_TYPES, ScanType
+from posecli.weights.fitting import config_values
+
+_MAX_TOKENS = 2**17  # the paper's windows have 15,360
 
 
 @dataclass(frozen=True)
@@ -82,6 +86,10 @@ class PoseConfig:
     is_encoder_frozen: bool = False
 
     def __post_init__(self) -> None:
+        if [len(self.crop_hw), len(self.window_hw)] != [2, 2] or min(*self.crop_hw, *self.window_hw) < 1:
+            raise ConfigError(
+                f"crop_hw {self.crop_hw} and window_hw {self.window_hw} must be a height and a width each"
+            )
         multiple = 16 if isinstance(self.encoder, ViTPoseConfig) else 32
         if any(side % multiple for side in self.crop_hw):
             raise ConfigError(f"crop_hw {self.crop_hw} must be multiples of {multiple}")
@@ -93,6 +101,8 @@ class PoseConfig:
             raise ConfigError(f"scan_types {self.scan_types} must be some of {', '.join(SCAN_TYPES)}")
         if self.num_frames < 1 or self.num_keypoints < 1:
             raise ConfigError("num_frames and num_keypoints must be positive")
+        if (num_tokens := self.num_frames * math.prod(self.grid_hw)) > _MAX_TOKENS:
+            raise ConfigError(f"a window of {num_tokens} tokens, more than the {_MAX_TOKENS} that are accepted")
 
     @property
     def grid_hw(self) -> tuple[int, int]:
@@ -117,23 +127,19 @@ class PoseConfig:
         Raises:
             ConfigError: A key is unknown or a value does not fit.
         """
-        values = {key: _frozen(value) for key, value in content.items() if key != "encoder"}
-        encoder = {key: _frozen(value) for key, value in content.get("encoder", {}).items()}
+        values = config_values("pose config", cls, content)
+        described = values.pop("encoder", {})
+        if not isinstance(described, Mapping):
+            raise ConfigError("pose config: encoder is not an object of settings")
+        encoder = dict(described)
         kinds: dict[str, type[EncoderConfig] | type[ViTPoseConfig]] = {
             "compact": EncoderConfig,
             "vitpose": ViTPoseConfig,
         }
-        kind = kinds.get(encoder.pop("kind", "compact"))
+        kind = kinds.get(str(encoder.pop("kind", "compact")))
         if kind is None:
             raise ConfigError("pose config: unknown encoder kind", hint=f"one of {', '.join(kinds)}")
-        try:
-            return cls(encoder=kind(**encoder), **values)
-        except TypeError as error:
-            raise ConfigError(f"pose config: {str(error).split('__init__() ')[-1]}") from error
-
-
-def _frozen(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value
+        return cls(encoder=kind(**config_values("pose config: encoder", kind, encoder)), **values)
 
 
 _PAPER = PoseConfig(encoder=ViTPoseConfig(), is_encoder_frozen=True)

@@ -23,6 +23,7 @@ from posecli.errors import WeightsError
 from posecli.pose.config import POSE_CONFIGS, PoseConfig, ViTPoseConfig
 from posecli.pose.vitpose import ViTPoseEncoder
 from posecli.weights import save_weights
+from posecli.weights.wholeness import is_plain_tensor, refuse_packed
 
 KIND = "encoder"
 PREFIX = "encoder."
@@ -129,9 +130,11 @@ def _read(path: Path) -> dict[str, Tensor]:
     if not isinstance(content, Mapping) or not content:
         raise WeightsError(f"{path}: holds no state dict of ViTPose")
     for name, value in content.items():
-        if not isinstance(name, str) or not isinstance(value, Tensor):
+        if not isinstance(name, str) or not is_plain_tensor(value):
             kind = type(value).__name__
-            raise WeightsError(f"{path}: entry {name!r} of the state dict is of type {kind}, not a tensor")
+            raise WeightsError(
+                f"{path}: entry {name!r} of the state dict is of type {kind}, not a tensor of real numbers"
+            )
     return dict(content)
 
 
@@ -147,6 +150,7 @@ def _read_safetensors(path: Path) -> Mapping[str, Any]:
 
 
 def _read_pickle(path: Path) -> Mapping[str, Any]:
+    refuse_packed(path)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # remarks about the pickle's protocol

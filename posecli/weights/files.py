@@ -59,13 +59,17 @@ def load_weights(name_or_path: str | Path, *, progress: ByteProgress | None = No
     header = read_header(path)
     from safetensors.torch import load_file
 
+    tensors = load_file(path)
+    if bad := [name for name, tensor in tensors.items() if not bool(tensor.isfinite().all())]:
+        hint = "training has gone wrong, or the file is damaged"
+        raise WeightsError(f"{path}: numbers that are not finite in {len(bad)} tensors, such as {bad[0]}", hint=hint)
     return LoadedWeights(
         name=str(name_or_path) if entry is not None else path.stem,
         path=path,
         sha256=sha256,
         kind=header.kind,
         config=header.config,
-        tensors=load_file(path),
+        tensors=tensors,
         metadata=header.metadata,
     )
 

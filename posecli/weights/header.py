@@ -45,9 +45,12 @@ def read_header(path: Path) -> WeightsHeader:
         raise WeightsError(f"{path}: safetensors, but without posecli's configuration", hint=hint)
     try:
         header = json.loads(text)
-        return WeightsHeader(**{field.name: header[field.name] for field in fields(WeightsHeader)})
-    except (ValueError, KeyError, TypeError) as error:
+        facts = {field.name: header[field.name] for field in fields(WeightsHeader)}
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise _damaged(path, f"configuration cannot be read: {error}") from error
+    if [type(value) for value in facts.values()] != [str, dict, dict]:
+        raise _damaged(path, "configuration is not of posecli's form")
+    return WeightsHeader(**facts)
 
 
 def _damaged(path: Path, what: str) -> WeightsError:
