@@ -153,8 +153,8 @@ def test_failures_speak_in_one_line_with_a_remedy() -> None:
     with_hint = failure_of(VideoError("x.mp4: is\nodd", hint="look\nat it"))
     assert (with_hint.kind, with_hint.message, with_hint.hint, with_hint.exit_code) == (
         "input",
-        "x.mp4: is odd",
-        "look at it",
+        "x.mp4: is\\nodd",  # shown, so that nothing in a name can start a line of its own
+        "look\\nat it",
         5,
     )
     assert failure_of(VideoError("odd")).hint
