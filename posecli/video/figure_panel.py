@@ -12,7 +12,7 @@ from posecli.records import ImageArray
 from posecli.video.figure import Bones, bones_of, draw_figures
 from posecli.video.overlay import draw_text, person_colour
 from posecli.video.stage import Figure, Stage
-from posecli.video.turntable import fit_camera
+from posecli.video.turntable import TurntableCamera, fit_camera, fit_view
 
 _BACKDROP = ((40, 43, 49), (24, 26, 30))  # top and bottom
 _GROUND = (74, 79, 88)
@@ -24,6 +24,8 @@ _SHADOW_FADES_MM = 1800.0
 _GRID_CELLS_MM = (500.0, 1000.0)
 _WIDE_MM = 2500.0
 _RING_RADIUS_MM = 330.0
+_BALL_MM = 110.0  # around a joint: the largest is the head's
+_SEVERAL_FILL = 0.95  # of the panel: several people are small enough
 _SHIFT = 4
 
 
@@ -33,16 +35,35 @@ class FigurePanel:
     Args:
         stage: Who stands where.
         size_wh: Of the pictures, px.
+        camera: What looks at the stage; by default one that sees everybody in every frame from every side.
     """
 
-    def __init__(self, stage: Stage, size_wh: tuple[int, int]) -> None:
+    def __init__(self, stage: Stage, size_wh: tuple[int, int], *, camera: TurntableCamera | None = None) -> None:
         self.stage = stage
-        self.camera = fit_camera(size_wh, stage.rings_mm)
+        if camera is None and stage.num_people > 1:
+            camera = fit_camera(size_wh, stage.rings_mm, filled=_SEVERAL_FILL)
+        self.camera = camera or fit_camera(size_wh, stage.rings_mm)
         radius = float(stage.rings_mm[:, 0].max())
         # Not beyond the eye, where lines would turn around.
         self._ground_mm = min(1.35 * radius + 700.0, 0.85 * self.camera.distance_mm)
         self._cell_mm = _GRID_CELLS_MM[radius > _WIDE_MM]
         self._base, self._fading = self._backdrop()
+
+    def close_up(self, frame_index: int, azimuth_rad: float) -> FigurePanel:
+        """A panel for one picture: its camera frames the people of one frame as seen from one side.
+
+        Where there is one person in all frames it is this panel, whose camera is near already, so that cells are comparable.
+        """
+        figures = self.stage.figures_at(frame_index)
+        joints = np.concatenate([figure.joints_mm for figure in figures]) if figures else np.empty((0, 3))
+        joints = joints[np.isfinite(joints).all(axis=1)]
+        if self.stage.num_people == 1 or len(joints) == 0:
+            return self
+        circles = np.concatenate([_ring(figure) for figure in figures])
+        points = np.concatenate([joints, circles])
+        radii = np.repeat((_BALL_MM, 0.0), (len(joints), len(circles)))
+        camera = fit_view(self.camera.size_wh, points, radii, azimuth_rad, filled=_SEVERAL_FILL)
+        return FigurePanel(self.stage, self.camera.size_wh, camera=camera)
 
     def draw(self, frame_index: int, azimuth_rad: float) -> ImageArray:
         """The people of one frame.
@@ -123,9 +144,7 @@ class FigurePanel:
 
     def _rings(self, figures: Sequence[Figure], azimuth_rad: float) -> list[NDArray[np.float64]]:
         """(49, 2) px for each person: a circle around them on the ground."""
-        angles = np.linspace(0.0, 2 * np.pi, 49)
-        circle = np.stack([np.cos(angles), 0 * angles, np.sin(angles)], axis=-1) * _RING_RADIUS_MM
-        return [self.camera.project(circle + _foot(figure), azimuth_rad)[0] for figure in figures]
+        return [self.camera.project(_ring(figure), azimuth_rad)[0] for figure in figures]
 
     def _draw_rings(self, canvas: ImageArray, figures: Sequence[Figure], azimuth_rad: float) -> None:
         """In the colour of the person's box in the overlay."""
@@ -143,7 +162,9 @@ class FigurePanel:
             draw_text(canvas, f"{figure.track_id}", place, text_px=text_px, background=person_colour(figure.track_id))
 
 
-def _foot(figure: Figure) -> NDArray[np.float64]:
-    """(3,): the point of the ground below a person."""
+def _ring(figure: Figure) -> NDArray[np.float64]:
+    """(49, 3): a circle on the ground around the point below a person."""
+    angles = np.linspace(0.0, 2 * np.pi, 49)
+    circle = np.stack([np.cos(angles), 0 * angles, np.sin(angles)], axis=-1) * _RING_RADIUS_MM
     middle = np.nan_to_num(figure.joints_mm[0].astype(np.float64))
-    return np.asarray(middle * (1.0, 0.0, 1.0))
+    return np.asarray(circle + middle * (1.0, 0.0, 1.0))

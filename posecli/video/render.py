@@ -15,7 +15,7 @@ from posecli.video.image_source import DEFAULT_FPS
 from posecli.video.overlay import DrawnPose, draw_poses, get_style
 from posecli.video.sink import VideoSink
 from posecli.video.source import Source, open_source
-from posecli.video.stage import Stage
+from posecli.video.stage import Stage, gap_for
 from posecli.video.turntable import turn_rad
 
 # Stored times may be rounded; decoding begins a little earlier and goes by frame numbers.
@@ -61,7 +61,7 @@ def render_overlay(
     look = get_style(style)
     video = annotation.video
     size_wh = (video.width_px, video.height_px)
-    panel = FigurePanel(Stage(annotation), size_wh) if has_figures else None
+    panel = FigurePanel(Stage(annotation, gap_mm=gap_for(size_wh)), size_wh) if has_figures else None
     with open_annotated(annotation, num_threads=num_threads) as source:
         sink = VideoSink(
             out_path,

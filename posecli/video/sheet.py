@@ -14,7 +14,7 @@ from posecli.records import Annotation, Frame, ImageArray, VideoInfo
 from posecli.video.figure_panel import FigurePanel
 from posecli.video.overlay import DrawnPose, draw_poses, draw_text, get_style
 from posecli.video.render import annotated_frames, open_annotated
-from posecli.video.stage import Stage
+from posecli.video.stage import Stage, gap_for
 from posecli.video.turntable import FRONT_RAD, SIDE_RAD
 
 _CELL_PX = 480  # the longer side
@@ -45,7 +45,8 @@ def contact_sheet(
         columns: Frames side by side.
         style: One of `posecli.video.overlay.OVERLAY_STYLES`.
         min_score: Keypoints below it are not drawn.
-        has_figures: Whether the people in 3D are shown below each frame, from the video's camera and from the side.
+        has_figures: Whether the people in 3D are shown below each frame, from the video's camera and from the side; where there are
+            several, each view frames those of its frame.
         overwrite: Whether an existing file may be replaced.
         num_threads: Decoder threads; by default two where there are two processors.
 
@@ -64,7 +65,8 @@ def contact_sheet(
     wanted = np.unique(np.linspace(0, len(annotation.frames) - 1, num_frames).round().astype(int))
     wanted_indices = set((wanted + annotation.first_frame_index).tolist())
     look = get_style(style)
-    panel = FigurePanel(Stage(annotation), _view_size(annotation.video)) if has_figures else None
+    view_wh = _view_size(annotation.video)
+    panel = FigurePanel(Stage(annotation, gap_mm=gap_for(view_wh)), view_wh) if has_figures else None
     cells = []
     with open_annotated(annotation, num_threads=num_threads) as source:
         for frame, poses in annotated_frames(annotation, source):
@@ -110,7 +112,7 @@ def _view_size(video: VideoInfo) -> tuple[int, int]:
 def _views(panel: FigurePanel, frame_index: int, width: int) -> ImageArray:
     views = []
     for name, azimuth_rad in (("front", FRONT_RAD), ("side", SIDE_RAD)):
-        view = panel.draw(frame_index, azimuth_rad)
+        view = panel.close_up(frame_index, azimuth_rad).draw(frame_index, azimuth_rad)
         draw_text(view, name, (0, view.shape[0] - 1), text_px=10, background=(0, 0, 0))
         views.append(view)
     both = np.full((views[0].shape[0], width, 3), _BACKGROUND, np.uint8)

@@ -23,6 +23,9 @@ _GROUND_WINDOW_S = 2.0
 _GROUND_PERCENTILE = 90.0
 _GROUND_ROUNDS = 4
 _FARTHEST_MM = 6000.0
+_GAP_MM = 1200.0  # to the nearest neighbour, at most
+_LEAST_GAP_MM = 800.0  # hardly more than people are wide
+_SQUARE_GAP_SHARE = 1.2  # panels narrower than 1 / 1.2 of their height have people nearer together
 _NUM_RINGS = 16
 _SOLE_MM = 28.0  # below the lowest joint: the ball of an ankle stands on the ground
 _FLESH_MM = 130.0  # a ball is drawn for the head, and limbs have width
@@ -50,19 +53,27 @@ class Stage:
     """Everybody of an annotation on one level ground.
 
     People are where their ``root_mm`` says, smoothed, when everybody has one; else one metre apart. The stage moves with the
-    middle of the people, so that somebody who walks far stays in the picture while the ground passes below; whoever is more than
-    6 m off the middle is drawn at 6 m. How the video's camera was tilted is unknown: up is its -y, and the ground below a person is
+    middle of the people, so that somebody who walks far stays in the picture while the ground passes below.
+
+    People are brought together, because distances between them are rough anyway (nobody's size is known) and true ones would make
+    everybody tiny: whoever is farther than ``gap_mm`` from everybody else is moved, with those who are near them, along the line
+    to the nearest of the others until this gap is left. Directions, and so sides and order along the line, stay; who is nearer
+    than that stays where they are. The ground passes as people walk on average; no step is seen in it when somebody comes or
+    leaves. In crowds, whoever is more than 6 m off the middle is drawn at 6 m.
+
+    How the video's camera was tilted is unknown: up is its -y, and the ground below a person is
     the level of their lowest joints in the two seconds around: their steady trend, which is what a tilt adds to somebody who walks
     away, and above it a 90th percentile, so that jumps stay jumps.
 
     Args:
         annotation: With ``poses_3d``.
+        gap_mm: How far from their nearest neighbour people are drawn at most, see `gap_for`.
 
     Raises:
         ConfigError: There are no 3D poses, or of a skeleton that is not `H36M17`.
     """
 
-    def __init__(self, annotation: Annotation) -> None:
+    def __init__(self, annotation: Annotation, *, gap_mm: float = _GAP_MM) -> None:
         sequences = [pose for pose in annotation.poses_3d if len(pose)]
         if not sequences:
             raise ConfigError(
@@ -81,6 +92,8 @@ class Stage:
             for pose, slot in zip(sequences, slots, strict=True)
         ]
         self._first = annotation.first_frame_index
+        if len(sequences) > 1:
+            roots = _bring_together(sequences, roots, gap_mm, per_second)
         self._centres = _follow(sequences, roots, self._first, len(annotation.frames), per_second)
         self._actors = [
             self._place(pose, root, per_second if has_places else 0.0)
@@ -115,6 +128,76 @@ class Stage:
         joints[..., 1] += (root[:, 1] - ground - _SOLE_MM)[:, None]
         joints[..., 2] += offsets[:, 1:]
         return _Actor(pose.track_id, pose.frame_indices, joints.astype(np.float32), pose.scores)
+
+
+def gap_for(size_wh: tuple[int, int]) -> float:
+    """How far apart, mm, people should be for a panel: 1.2 m, less in a portrait one, where three in a row would be small."""
+    return float(np.clip(_SQUARE_GAP_SHARE * _GAP_MM * size_wh[0] / size_wh[1], _LEAST_GAP_MM, _GAP_MM))
+
+
+def gather(places_mm: _Floats, gap_mm: float) -> _Floats:
+    """Bring people together until nobody, and no group, is farther than a gap from the nearest of the others.
+
+    Args:
+        places_mm: (N, 2) where people stand.
+        gap_mm: What is left of longer distances between neighbours, those of the minimum spanning tree.
+
+    Returns:
+        (N, 2): the first stays; each other is off the neighbour towards the first in the true direction.
+    """
+    gathered = places_mm.copy()
+    nearest = np.zeros(len(places_mm), np.int64)
+    distances = np.linalg.norm(places_mm - places_mm[0], axis=1)
+    is_in = np.arange(len(places_mm)) == 0
+    for _ in range(len(places_mm) - 1):
+        k = int(np.argmin(np.where(is_in, np.inf, distances)))
+        step = places_mm[k] - places_mm[nearest[k]]
+        gathered[k] = gathered[nearest[k]] + step * min(1.0, gap_mm / max(float(distances[k]), 1.0))
+        is_in[k] = True
+        from_k = np.linalg.norm(places_mm - places_mm[k], axis=1)
+        nearest[from_k < distances] = k
+        distances = np.minimum(distances, from_k)
+    return gathered
+
+
+def _bring_together(
+    sequences: Sequence[PoseSequence3D], roots: Sequence[_Floats], gap_mm: float, per_second: float
+) -> list[_Floats]:
+    """The roots with x and z of people brought together in every frame, without steps in time.
+
+    Between two frames those who are in both move on average as they truly did, wherever others come or leave.
+    """
+    rows: dict[int, dict[int, int]] = {}
+    for person, pose in enumerate(sequences):
+        for row, frame_index in enumerate(pose.frame_indices.tolist()):
+            rows.setdefault(frame_index, {})[person] = row
+    moved = [root.copy() for root in roots]
+    before: dict[int, int] = {}
+    for _, now in sorted(rows.items()):
+        true = np.array([roots[person][row, [0, 2]] for person, row in now.items()])
+        places = gather(true, gap_mm)
+        stayed = [k for k, person in enumerate(now) if person in before]
+        if stayed:
+            people = list(now)
+            steps = [_step(people[k], roots, moved, before) for k in stayed]
+            places += (true[stayed] + steps - places[stayed]).mean(axis=0)
+        elif before:
+            last = np.mean([moved[person][row, [0, 2]] for person, row in before.items()], axis=0)
+            places += last - places.mean(axis=0)
+        for (person, row), place in zip(now.items(), places, strict=True):
+            moved[person][row, [0, 2]] = place
+        before = now
+    # Neighbours change suddenly: people glide.
+    return [
+        root + gaussian_filter1d(new - root, _FOLLOW_SMOOTHING_S * per_second, axis=0, mode="nearest")
+        for root, new in zip(roots, moved, strict=True)
+    ]
+
+
+def _step(person: int, roots: Sequence[_Floats], moved: Sequence[_Floats], before: dict[int, int]) -> _Floats:
+    """(2,): how far somebody was moved in the frame before."""
+    row = before[person]
+    return np.asarray(moved[person][row, [0, 2]] - roots[person][row, [0, 2]])
 
 
 def _slots(sequences: Sequence[PoseSequence3D]) -> list[int]:
@@ -163,13 +246,13 @@ def _ground(heights_mm: _Floats, per_second: float) -> _Floats:
 def _follow(
     sequences: Sequence[PoseSequence3D], roots: Sequence[_Floats], first: int, count: int, per_second: float
 ) -> _Floats:
-    """(T, 2): x and z of the middle of the people present, smoothed; in empty frames between those before and after."""
-    sums, present = np.zeros((count, 2)), np.zeros(count)
+    """(T, 2): x and z midway between the outermost people, smoothed; in empty frames between those before and after."""
+    low, high = np.full((count, 2), np.nan), np.full((count, 2), np.nan)
     for pose, root in zip(sequences, roots, strict=True):
         rows = pose.frame_indices - first
-        sums[rows] += root[:, [0, 2]]
-        present[rows] += 1
-    middles = np.where(present[:, None] > 0, sums / np.maximum(present, 1)[:, None], np.nan)
+        low[rows] = np.fmin(low[rows], root[:, [0, 2]])
+        high[rows] = np.fmax(high[rows], root[:, [0, 2]])
+    middles = 0.5 * (low + high)
     return np.asarray(gaussian_filter1d(_filled(middles), _FOLLOW_SMOOTHING_S * per_second, axis=0, mode="nearest"))
 
 

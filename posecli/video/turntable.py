@@ -11,6 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from posecli.skeletons import STANDARD_HEIGHT_CM
+
 SECONDS_PER_TURN = 8.0
 FRONT_RAD = 0.0
 """As the video's camera sees it."""
@@ -18,10 +20,12 @@ SIDE_RAD = np.pi / 2
 """From the right of the picture."""
 
 _Array = NDArray[np.floating]
+_Floats = NDArray[np.float64]
 
 _ELEVATION_RAD = np.deg2rad(12.0)
 _FOCAL_HEIGHTS = 1.6  # focal length in heights of the panel: a portrait lens, near limbs visibly larger than far ones
 _FILLED = 0.88  # of the panel
+_STANDING_MM = 10.0 * STANDARD_HEIGHT_CM
 _NEAREST_MM = 300.0
 _FARTHEST_MM = 1e6
 
@@ -82,33 +86,68 @@ def turn_rad(time_s: float) -> float:
     return float(2 * np.pi * ((time_s / SECONDS_PER_TURN) % 1.0))
 
 
-def fit_camera(size_wh: tuple[int, int], rings_mm: _Array) -> TurntableCamera:
+def fit_camera(size_wh: tuple[int, int], rings_mm: _Array, *, filled: float = _FILLED) -> TurntableCamera:
     """The nearest camera that sees given rings around the axis whole, from every side.
 
     Args:
         size_wh: Of the panel, px.
         rings_mm: (N, 2) radius and y of rings around the stage's axis; a point of the stage is seen from all sides when its ring is.
+        filled: How much of the panel's width or height, whichever is short, the rings take.
 
     Returns:
         The camera, its rings in the middle of the panel.
     """
     width, height = size_wh
-    focal_px = _FOCAL_HEIGHTS * height
     angles = np.linspace(0.0, 2 * np.pi, 48, endpoint=False)
     radius, y = (np.asarray(column, np.float64)[:, None] for column in np.asarray(rings_mm).T)
     circle = np.stack([radius * np.cos(angles), y + 0 * angles, radius * np.sin(angles)], axis=-1).reshape(-1, 3)
-    right, down, forward = _seen(circle, 0.0)
+    distance_mm, (_, centre_y) = _fit(size_wh, _seen(circle, 0.0), np.zeros(1), filled, 0.0)
+    return TurntableCamera(size_wh, _FOCAL_HEIGHTS * height, distance_mm, (0.5 * (width - 1), centre_y))
 
-    def extent(distance_mm: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+
+def fit_view(
+    size_wh: tuple[int, int], points_mm: _Array, radii_mm: _Array, azimuth_rad: float, *, filled: float = _FILLED
+) -> TurntableCamera:
+    """The nearest camera that sees given balls whole from one side, but not so near that a standing adult would not fit.
+
+    Args:
+        size_wh: Of the panel, px.
+        points_mm: (N, 3) centres of the balls on the stage.
+        radii_mm: (N,) their radii.
+        azimuth_rad: Where the camera is on its circle.
+        filled: How much of the panel's width or height, whichever is short, the balls take.
+
+    Returns:
+        The camera, the balls in the middle of the panel when seen from this side.
+    """
+    focal_px = _FOCAL_HEIGHTS * size_wh[1]
+    seen = _seen(np.asarray(points_mm, np.float64), azimuth_rad)
+    nearest_mm = focal_px * _STANDING_MM / (filled * size_wh[1])
+    distance_mm, centre_px = _fit(size_wh, seen, np.asarray(radii_mm, np.float64), filled, nearest_mm)
+    return TurntableCamera(size_wh, focal_px, distance_mm, centre_px)
+
+
+def _fit(
+    size_wh: tuple[int, int], seen_mm: tuple[_Floats, ...], radii_mm: _Floats, filled: float, nearest_mm: float
+) -> tuple[float, tuple[float, float]]:
+    """The least distance at which balls, given in the camera's axes, fit, and where the stage's middle must be seen then, px."""
+    width, height = size_wh
+    focal_px = _FOCAL_HEIGHTS * height
+    right, down, forward = seen_mm
+
+    def extent(distance_mm: float) -> tuple[_Floats, _Floats]:
+        """Left, top and right, bottom, px."""
         scale = focal_px / (forward + distance_mm)
-        return right * scale, down * scale
+        low, high = (np.stack([(a + side * radii_mm) * scale for a in (right, down)]) for side in (-1, 1))
+        return low.min(axis=1), high.max(axis=1)
 
-    low, high = _NEAREST_MM - float(forward.min()), _FARTHEST_MM
+    # Whatever is wanted, nothing may be behind the eye.
+    near, far = max(nearest_mm, _NEAREST_MM - float(forward.min())), _FARTHEST_MM
     for _ in range(60):
-        middle = 0.5 * (low + high)
-        u, v = extent(middle)
-        fits = np.ptp(u) <= _FILLED * width and np.ptp(v) <= _FILLED * height
-        low, high = (low, middle) if fits else (middle, high)
-    _, v = extent(high)
-    centre_y = 0.5 * (height - 1) - 0.5 * float(v.min() + v.max())
-    return TurntableCamera(size_wh, focal_px, high, (0.5 * (width - 1), centre_y))
+        middle = 0.5 * (near + far)
+        low, high = extent(middle)
+        fits = bool((high - low <= (filled * width, filled * height)).all())
+        near, far = (near, middle) if fits else (middle, far)
+    low, high = extent(far)
+    centre = 0.5 * np.array([width - 1, height - 1]) - 0.5 * (low + high)
+    return far, (float(centre[0]), float(centre[1]))

@@ -9,7 +9,7 @@ import pytest
 
 from posecli.errors import ConfigError
 from posecli.skeletons import H36M17
-from posecli.video.stage import Stage
+from posecli.video.stage import Stage, gather
 
 LEFT_ANKLE = H36M17.joint_names.index("left_ankle")
 
@@ -25,10 +25,10 @@ def _lowest(stage: Stage, frame_index: int, row: int = 0) -> float:
 
 def test_people_stand_apart_as_their_roots_say(person_3d, annotation_3d) -> None:
     near = person_3d(30, path_mm=_path(30))
-    far = person_3d(30, path_mm=_path(30, start=(1500.0, 700.0, 5000.0)), track_id=2)
+    far = person_3d(30, path_mm=_path(30, start=(900.0, 700.0, 4600.0)), track_id=2)
     first, second = Stage(annotation_3d(near, far)).figures_at(15)
     assert (first.track_id, second.track_id) == (1, 2)
-    assert second.joints_mm[0] - first.joints_mm[0] == pytest.approx([1500.0, 0.0, 1000.0], abs=1.0)
+    assert second.joints_mm[0] - first.joints_mm[0] == pytest.approx([900.0, 0.0, 600.0], abs=1.0)
     assert first.joints_mm[0, [0, 2]] + second.joints_mm[0, [0, 2]] == pytest.approx([0, 0], abs=1.0)
 
 
@@ -84,10 +84,21 @@ def test_the_stage_follows_a_long_walk(person_3d, annotation_3d) -> None:
     assert np.abs(offsets).max() < 5.0
 
 
-def test_whoever_is_very_far_off_stands_at_the_edge(person_3d, annotation_3d) -> None:
+def test_whoever_is_very_far_off_is_brought_near(person_3d, annotation_3d) -> None:
     far = person_3d(20, path_mm=_path(20, start=(0.0, 900.0, 90_000.0)), track_id=2)
     stage = Stage(annotation_3d(person_3d(20, path_mm=_path(20)), far))
-    assert [f.joints_mm[0, 2] for f in stage.figures_at(10)] == pytest.approx([-6000.0, 6000.0])
+    assert [f.joints_mm[0, 2] for f in stage.figures_at(10)] == pytest.approx([-600.0, 600.0], abs=1.0)
+
+
+def test_a_group_is_gathered_in_order_with_its_directions() -> None:
+    places = np.array([[0.0, 0.0], [300.0, 400.0], [-8000.0, 0.0], [300.0, 6400.0]])
+    gathered = gather(places, 1200.0)
+    assert gathered == pytest.approx(np.array([[0, 0], [300, 400], [-1200, 0], [300, 1600]]))
+
+
+def test_near_people_stay_where_they_are() -> None:
+    places = np.array([[0.0, 0.0], [900.0, 500.0], [-700.0, 200.0]])
+    assert np.array_equal(gather(places, 1200.0), places)
 
 
 def test_missing_joints_stay_missing_and_do_not_count(person_3d, annotation_3d) -> None:
