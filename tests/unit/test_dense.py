@@ -16,7 +16,9 @@ def convolutions(work: object) -> int:
     return sum(event.count for event in profile.key_averages() if event.key == "aten::mkldnn_convolution")
 
 
-@pytest.mark.parametrize("shape", [(2, 3, 8, 24), (160, 24), (1, 5, 24), (0, 24), (7, 24), (3, 77, 24), (67, 61, 24), (9, 17, 24)])
+@pytest.mark.parametrize(
+    "shape", [(2, 3, 8, 24), (160, 24), (1, 5, 24), (0, 24), (7, 24), (3, 77, 24), (67, 61, 24), (9, 17, 24)]
+)
 @pytest.mark.parametrize("has_bias", [True, False])
 def test_dense_equals_linear(shape: tuple[int, ...], has_bias: bool) -> None:
     layer = Dense(24, 10, bias=has_bias)
