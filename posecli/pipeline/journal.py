@@ -154,7 +154,9 @@ class Journal:
     def _check_place(self) -> None:
         """A folder that is removed takes the journal along, and a new run may have begun another in its place."""
         if not self._is_in_place():
-            raise OutputError(f"{self.path}: was removed while it was being written", hint="give the same command again")
+            raise OutputError(
+                f"{self.path}: was removed while it was being written", hint="give the same command again"
+            )
 
     def _is_in_place(self) -> bool:
         try:
