@@ -24,4 +24,4 @@ def test_shared_areas_by_hand(dtype: DTypeLike) -> None:
 def test_iou_by_hand(dtype: DTypeLike) -> None:
     iou = iou_matrix(BOXES.astype(dtype), BOXES[1:].astype(dtype))
     assert iou.dtype == np.float32
-    np.testing.assert_allclose(iou, [[1 / 19, 0], [1, 0], [0, 0]], rtol=1e-6)
+    assert np.allclose(iou, np.array([[1 / 19, 0], [1, 0], [0, 0]]), rtol=1e-6, atol=0)

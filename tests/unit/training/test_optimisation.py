@@ -15,7 +15,7 @@ RATE = 0.1
 
 
 @pytest.fixture
-def model() -> nn.Module:
+def model() -> nn.ModuleDict:
     torch.manual_seed(0)
     return nn.ModuleDict({"encoder": nn.Linear(2, 3), "head": nn.Linear(3, 1)})
 
@@ -28,23 +28,25 @@ def optimisation_of(model: nn.Module, *, own_rate: float) -> Optimisation:
 
 def take_step(optimisation: Optimisation) -> None:
     def add_gradients() -> float:
-        loss = sum(parameter.sum() for parameter in optimisation.model.parameters())
+        loss = torch.stack([parameter.sum() for parameter in optimisation.model.parameters()]).sum()
         loss.backward()
         return float(loss.detach())
 
     optimisation.advance(add_gradients, name="tiny")
 
 
-def test_only_matrices_decay_and_not_those_that_say_so(model: nn.Module) -> None:
-    model["head"].weight.no_weight_decay = True
-    model["head"].bias.requires_grad = False
+def test_only_matrices_decay_and_not_those_that_say_so(model: nn.ModuleDict) -> None:
+    head = model["head"]
+    assert isinstance(head, nn.Linear)
+    head.weight.no_weight_decay = True  # type: ignore[attr-defined]
+    head.bias.requires_grad = False
     decayed, kept = decay_groups(model, 0.25)
     assert decayed == {"params": [model["encoder"].weight], "factor": 1.0, "weight_decay": 0.25}
     assert kept == {"params": [model["encoder"].bias, model["head"].weight], "factor": 1.0, "weight_decay": 0.0}
 
 
 @pytest.mark.parametrize("own_rate", [0.5, 1.0])
-def test_groups_stay_apart_whatever_the_factor(model: nn.Module, own_rate: float) -> None:
+def test_groups_stay_apart_whatever_the_factor(model: nn.ModuleDict, own_rate: float) -> None:
     groups = decay_groups(model, 0.25, has_own_rate=lambda name: name.startswith("encoder"), own_rate=own_rate)
     assert [(group["factor"], group["weight_decay"]) for group in groups] == [
         (own_rate, 0.25),
@@ -54,7 +56,7 @@ def test_groups_stay_apart_whatever_the_factor(model: nn.Module, own_rate: float
     ]
 
 
-def test_a_part_learns_at_its_own_rate(model: nn.Module) -> None:
+def test_a_part_learns_at_its_own_rate(model: nn.ModuleDict) -> None:
     before = {name: value.detach().clone() for name, value in model.named_parameters()}
     take_step(optimisation_of(model, own_rate=0.5))
     moved = {name: before[name] - value.detach() for name, value in model.named_parameters()}
@@ -63,7 +65,7 @@ def test_a_part_learns_at_its_own_rate(model: nn.Module) -> None:
     torch.testing.assert_close(moved["head.weight"], torch.full((1, 3), RATE), rtol=1e-3, atol=0)
 
 
-def test_a_checkpoint_has_the_keys_that_old_ones_have(model: nn.Module) -> None:
+def test_a_checkpoint_has_the_keys_that_old_ones_have(model: nn.ModuleDict) -> None:
     optimisation = optimisation_of(model, own_rate=1.0)
     take_step(optimisation)
     state = optimisation.state()
