@@ -92,7 +92,7 @@ def test_a_closed_pipe_is_quiet() -> None:
         (["inof", "x"], "Did you mean 'info'?"),
         (["info"], "Missing argument 'VIDEO'."),
         (["info", "x", "--nonsense"], "No such option: --nonsense"),
-        (["render", "poses.json"], "Missing option '--out'"),
+        (["lift", "poses.json"], "Missing option '--out'"),
     ],
 )
 def test_usage_errors_exit_2(arguments: list[str], told: str) -> None:
