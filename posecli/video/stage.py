@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import gaussian_filter1d, percentile_filter, uniform_filter1d
+from scipy.ndimage import gaussian_filter1d, maximum_filter1d, percentile_filter, uniform_filter1d
 from scipy.signal import savgol_filter
 
 from posecli.errors import ConfigError
@@ -24,11 +24,12 @@ _GROUND_PERCENTILE = 90.0
 _GROUND_ROUNDS = 4
 _FARTHEST_MM = 6000.0
 _GAP_MM = 1200.0  # to the nearest neighbour, at most
-_LEAST_GAP_MM = 800.0  # hardly more than people are wide
+_LEAST_GAP_MM = 750.0  # hardly more than people are wide
 _SQUARE_GAP_SHARE = 1.2  # panels narrower than 1 / 1.2 of their height have people nearer together
 _NUM_RINGS = 16
 _SOLE_MM = 28.0  # below the lowest joint: the ball of an ankle stands on the ground
 _FLESH_MM = 130.0  # a ball is drawn for the head, and limbs have width
+_LIMB_FLESH_MM = 60.0  # beside several people, whose heads are seldom outermost and then fit into the panel's margin
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,13 +58,13 @@ class Stage:
 
     People are brought together, because distances between them are rough anyway (nobody's size is known) and true ones would make
     everybody tiny: whoever is farther than ``gap_mm`` from everybody else is moved, with those who are near them, along the line
-    to the nearest of the others until this gap is left. Directions, and so sides and order along the line, stay; who is nearer
-    than that stays where they are. The ground passes as people walk on average; no step is seen in it when somebody comes or
-    leaves. In crowds, whoever is more than 6 m off the middle is drawn at 6 m.
+    to the nearest of the others until this gap is left: in the true direction, so that sides and order along the line stay (among
+    those who are no neighbours nearly always); who is nearer than that stays where they are. The ground passes as people walk on
+    average, without a step when somebody comes or leaves. In crowds, whoever is more than 6 m off the middle is drawn at 6 m.
 
-    How the video's camera was tilted is unknown: up is its -y, and the ground below a person is
-    the level of their lowest joints in the two seconds around: their steady trend, which is what a tilt adds to somebody who walks
-    away, and above it a 90th percentile, so that jumps stay jumps.
+    How the video's camera was tilted is unknown: up is its -y, and the ground below a person is the level of their lowest joints
+    in the two seconds around: their steady trend, which is what a tilt adds to somebody who walks away, and above it a 90th
+    percentile, so that jumps stay jumps.
 
     Args:
         annotation: With ``poses_3d``.
@@ -167,37 +168,32 @@ def _bring_together(
 
     Between two frames those who are in both move on average as they truly did, wherever others come or leave.
     """
-    rows: dict[int, dict[int, int]] = {}
+    rows: dict[int, list[tuple[int, int]]] = {}
     for person, pose in enumerate(sequences):
         for row, frame_index in enumerate(pose.frame_indices.tolist()):
-            rows.setdefault(frame_index, {})[person] = row
-    moved = [root.copy() for root in roots]
-    before: dict[int, int] = {}
-    for _, now in sorted(rows.items()):
-        true = np.array([roots[person][row, [0, 2]] for person, row in now.items()])
-        places = gather(true, gap_mm)
-        stayed = [k for k, person in enumerate(now) if person in before]
+            rows.setdefault(frame_index, []).append((person, row))
+    shifts = [np.zeros((len(root), 2)) for root in roots]
+    before: dict[int, _Floats] = {}  # how far each person was moved in the last frame with people
+    middle = np.zeros(2)  # of them, after that
+    for _, there in sorted(rows.items()):
+        places = np.array([roots[person][row, [0, 2]] for person, row in there])
+        now = dict(zip((person for person, _ in there), gather(places, gap_mm) - places, strict=True))
+        stayed = [person for person in now if person in before]
         if stayed:
-            people = list(now)
-            steps = [_step(people[k], roots, moved, before) for k in stayed]
-            places += (true[stayed] + steps - places[stayed]).mean(axis=0)
+            common = np.mean([before[person] - now[person] for person in stayed], axis=0)
         elif before:
-            last = np.mean([moved[person][row, [0, 2]] for person, row in before.items()], axis=0)
-            places += last - places.mean(axis=0)
-        for (person, row), place in zip(now.items(), places, strict=True):
-            moved[person][row, [0, 2]] = place
-        before = now
-    # Neighbours change suddenly: people glide.
-    return [
-        root + gaussian_filter1d(new - root, _FOLLOW_SMOOTHING_S * per_second, axis=0, mode="nearest")
-        for root, new in zip(roots, moved, strict=True)
-    ]
-
-
-def _step(person: int, roots: Sequence[_Floats], moved: Sequence[_Floats], before: dict[int, int]) -> _Floats:
-    """(2,): how far somebody was moved in the frame before."""
-    row = before[person]
-    return np.asarray(moved[person][row, [0, 2]] - roots[person][row, [0, 2]])
+            common = middle - np.mean(places + list(now.values()), axis=0)
+        else:
+            common = -np.mean(list(now.values()), axis=0)
+        for person, row in there:
+            now[person] = now[person] + common
+            shifts[person][row] = now[person]
+        before, middle = now, np.mean(places + list(now.values()), axis=0)
+    gathered = [root.copy() for root in roots]
+    for root, shift in zip(gathered, shifts, strict=True):
+        # Who is whose neighbour changes suddenly: people glide.
+        root[:, [0, 2]] += gaussian_filter1d(shift, _FOLLOW_SMOOTHING_S * per_second, axis=0, mode="nearest")
+    return gathered
 
 
 def _slots(sequences: Sequence[PoseSequence3D]) -> list[int]:
@@ -266,5 +262,10 @@ def _rings(joints_mm: Sequence[FloatArray]) -> _Floats:
     edges = np.linspace(top, bottom, _NUM_RINGS + 1)
     layer = np.clip(((points[:, 1] - top) / (bottom - top) * _NUM_RINGS).astype(int), 0, _NUM_RINGS - 1)
     radius = np.zeros(_NUM_RINGS)
-    np.maximum.at(radius, layer, np.hypot(points[:, 0], points[:, 2]) + _FLESH_MM)
+    is_alone = len(joints_mm) == 1
+    flesh = _FLESH_MM if is_alone else _LIMB_FLESH_MM
+    np.maximum.at(radius, layer, np.hypot(points[:, 0], points[:, 2]) + flesh)
+    if not is_alone:
+        # The top of a head is above its joint: with people off the axis that is where the nearest would be cut.
+        radius = maximum_filter1d(radius, 3, mode="nearest")
     return np.concatenate([np.stack([radius, edges[:-1]], axis=1), np.stack([radius, edges[1:]], axis=1)])

@@ -9,7 +9,7 @@ import pytest
 
 from posecli.errors import ConfigError
 from posecli.skeletons import H36M17
-from posecli.video.stage import Stage, gather
+from posecli.video.stage import Stage, gap_for, gather
 
 LEFT_ANKLE = H36M17.joint_names.index("left_ankle")
 
@@ -99,6 +99,49 @@ def test_a_group_is_gathered_in_order_with_its_directions() -> None:
 def test_near_people_stay_where_they_are() -> None:
     places = np.array([[0.0, 0.0], [900.0, 500.0], [-700.0, 200.0]])
     assert np.array_equal(gather(places, 1200.0), places)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_nobody_of_three_is_left_alone_or_pushed_into_another(seed: int) -> None:
+    places = np.random.default_rng(seed).normal(0, (4000.0, 1500.0), (3, 2))
+    gathered = gather(places, 1200.0)
+    before, after = (np.linalg.norm(p[:, None] - p[None], axis=-1) + 1e9 * np.eye(3) for p in (places, gathered))
+    assert (after.min(axis=1) <= 1200.001).all()
+    assert (after >= np.minimum(before, 1200.0) - 0.001).all()
+    assert (after <= before + 0.001).all()
+
+
+def test_the_ends_of_a_long_row_stand_at_the_edge(person_3d, annotation_3d) -> None:
+    row = [person_3d(9, path_mm=_path(9, start=(3000.0 * k, 900.0, 4000.0)), track_id=k) for k in range(14)]
+    at = [figure.joints_mm[0, 0] for figure in Stage(annotation_3d(*row)).figures_at(4)]
+    assert at[1:13] == pytest.approx([max(-6000.0, min(1200.0 * (k - 6.5), 6000.0)) for k in range(1, 13)], abs=1.0)
+    assert (at[0], at[13]) == pytest.approx((-6000.0, 6000.0))
+
+
+def test_nobody_jumps_when_others_come_and_leave(person_3d, annotation_3d) -> None:
+    """Seen against the ground: one stays, one comes 8 m away, one later between them, and the first leaves."""
+    people = [
+        person_3d(300, path_mm=_path(300)),
+        person_3d(350, path_mm=_path(350, start=(8000.0, 900.0, 4000.0)), track_id=2, first_frame=50),
+        person_3d(100, path_mm=_path(100, start=(4000.0, 900.0, 4500.0)), track_id=3, first_frame=150),
+    ]
+    stage = Stage(annotation_3d(*people))
+    seen: dict[int, list[np.ndarray]] = {}
+    for k in range(400):
+        for figure in stage.figures_at(k):
+            seen.setdefault(figure.track_id, []).append(figure.joints_mm[0, [0, 2]])
+    steps = {track: np.linalg.norm(np.diff(places, axis=0), axis=1).max() for track, places in seen.items()}
+    assert max(steps.values()) < 50.0  # mm a frame; a step would be 600 or 1200
+    distances = [abs(float(np.subtract(*[f.joints_mm[0, 0] for f in stage.figures_at(k)][:2]))) for k in (50, 200, 299)]
+    assert distances == pytest.approx([1200.0, 2 * 1200.0 * np.cos(np.arctan2(500, 4000)), 1200.0], abs=10.0)
+    # Whoever stays does not slide over the ground when somebody comes.
+    first = np.array(seen[1])[:100] + [stage.centre_at(k) for k in range(100)]
+    assert np.ptp(first, axis=0).max() < 5.0
+
+
+def test_panels_have_people_as_near_together_as_their_shape_needs() -> None:
+    assert [gap_for(size) for size in ((960, 540), (540, 540), (480, 960))] == [1200.0, 1200.0, 750.0]
+    assert gap_for((900, 1200)) == pytest.approx(1080.0)
 
 
 def test_missing_joints_stay_missing_and_do_not_count(person_3d, annotation_3d) -> None:

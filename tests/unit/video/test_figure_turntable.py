@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from posecli.video.stage import Stage
-from posecli.video.turntable import FRONT_RAD, SECONDS_PER_TURN, SIDE_RAD, fit_camera, turn_rad
+from posecli.video.turntable import FRONT_RAD, SECONDS_PER_TURN, SIDE_RAD, fit_camera, fit_view, turn_rad
 
 
 @pytest.mark.parametrize("size", [(320, 240), (960, 540), (200, 400)])
@@ -44,6 +44,31 @@ def test_fitted_rings_touch_the_margins() -> None:
         assert filled.max() == pytest.approx(0.88, abs=0.005)
         middle = 0.5 * (points.min(axis=0) + points.max(axis=0))
         assert middle == pytest.approx((np.array(size) - 1) / 2, abs=0.5)
+
+
+def test_the_framing_of_one_person_is_the_same_as_ever() -> None:
+    """Numbers of the first release with figures: videos made again look as they did."""
+    camera = fit_camera((960, 540), np.array([[600.0, -1700.0], [600.0, 50.0]]))
+    assert camera.distance_mm == pytest.approx(4019.258065, rel=1e-9)
+    assert camera.centre_px == pytest.approx((479.5, 463.519508), rel=1e-9)
+
+
+@pytest.mark.parametrize("azimuth", [FRONT_RAD, SIDE_RAD, 4.0])
+@pytest.mark.parametrize("size", [(400, 300), (100, 400)])
+def test_a_view_is_filled_to_its_margins(size, azimuth) -> None:
+    balls = np.array([[-1500.0, -1700.0, 300.0], [900.0, 0.0, -900.0], [1500.0, -100.0, 1200.0]])
+    camera = fit_view(size, balls, np.full(3, 100.0), azimuth, filled=0.9)
+    points, depth = camera.project(balls, azimuth)
+    reach = (camera.focal_px * 100.0 / depth)[:, None]
+    low, high = (points - reach).min(axis=0), (points + reach).max(axis=0)
+    assert ((high - low) / size).max() == pytest.approx(0.9, abs=1e-6)
+    assert 0.5 * (low + high) == pytest.approx((np.array(size) - 1) / 2, abs=1e-6)
+
+
+def test_a_view_of_something_small_is_not_nearer_than_an_adult_needs() -> None:
+    camera = fit_view((400, 300), np.array([[20.0, -200.0, 0.0]]), np.array([50.0]), 0.3)
+    standing, _ = camera.project(np.array([[0.0, -1700.0, 0.0], [0.0, 0.0, 0.0]]), 0.3)
+    assert 0.6 * 300 < np.ptp(standing[:, 1]) < 300
 
 
 def test_the_camera_goes_to_its_right_and_looks_down() -> None:
