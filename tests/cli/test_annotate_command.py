@@ -191,11 +191,15 @@ def test_a_killed_process_goes_on_to_the_same_bytes(
     process = subprocess.Popen(command(killed), stderr=subprocess.PIPE, text=True, env=os.environ)
     journal = journal_path(killed)
     deadline = time.monotonic() + 60
-    while time.monotonic() < deadline and not (journal.exists() and journal.stat().st_size > 60_000):
+    while time.monotonic() < deadline and not (journal.exists() and journal.stat().st_size > 30_000):
         assert process.poll() is None, "finished before it could be killed"
         time.sleep(0.005)
     process.send_signal(how)
-    _, messages = process.communicate(timeout=60)
+    try:
+        _, messages = process.communicate(timeout=5)
+    except subprocess.TimeoutExpired:  # Python drops an interrupt that comes in a callback of its garbage collector
+        process.send_signal(how)
+        _, messages = process.communicate(timeout=60)
     assert process.returncode == (130 if how == signal.SIGINT else -signal.SIGKILL)
     if how == signal.SIGINT:
         assert "goes on from there" in messages
