@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -15,12 +16,15 @@ from av.stream import Disposition
 from av.video.stream import VideoStream
 
 from posecli.errors import VideoError
+from posecli.video.limits import MAX_PIXELS, check_size
 
 VideoPacket: TypeAlias = "Packet[VideoStream]"  # not subscriptable at run time
 
 # FFmpeg reads plain text as ANSI art; nobody wants poses of that.
 _TEXT_FORMATS = frozenset({"tty", "bin", "xbin", "adf", "idf", "sbg"})
 _MAX_READ_ERRORS = 10
+# Opening decodes the first pictures of some formats.
+_OPTIONS = {"protocol_whitelist": "file,crypto,data", "max_pixels": str(MAX_PIXELS)}
 # Every picture after a key frame of these can be decoded from that key frame on (H.264: only from an IDR picture on).
 _CLEAN_KEY_CODECS = frozenset(
     {
@@ -40,6 +44,9 @@ _CLEAN_KEY_CODECS = frozenset(
     }
 )
 _H264_SLICE, _H264_IDR = 1, 5
+_DURATION_TAG = re.compile(
+    r"(\d{1,6}):(\d\d):(\d\d(?:\.\d{1,12})?)(?![^\x00])", re.ASCII
+)  # Matroska, "00:00:02.400000000"
 
 
 def open_container(path: Path) -> InputContainer:
@@ -54,9 +61,7 @@ def open_container(path: Path) -> InputContainer:
         if path.stat().st_size == 0:
             raise VideoError(f"{path}: is empty (0 bytes)", hint="copy or record it again")
         # "file:" keeps FFmpeg from reading "12:30.mp4" as a network address; playlists may not reach out either.
-        container = av.open(
-            f"file:{path}", "r", options={"protocol_whitelist": "file,crypto,data"}, metadata_errors="ignore"
-        )
+        container = av.open(f"file:{path}", "r", options=_OPTIONS, metadata_errors="ignore")
     except FFmpegError as error:
         raise VideoError(f"{path}: cannot be read as a video: {error.strerror}", hint=_open_hint(path)) from error
     except OSError as error:
@@ -77,7 +82,7 @@ def video_stream(container: InputContainer, path: Path) -> VideoStream:
     """The first real video stream; cover art does not count.
 
     Raises:
-        VideoError: There is none, or this build of FFmpeg has no decoder for it.
+        VideoError: There is none, this build of FFmpeg has no decoder for it, or its pictures are too large.
     """
     cover = Disposition.attached_pic
     stream = next((s for s in container.streams.video if not s.disposition & cover), None)
@@ -86,6 +91,7 @@ def video_stream(container: InputContainer, path: Path) -> VideoStream:
         raise VideoError(f"{path}: has no video stream ({what})")
     if stream.codec_context is None:
         raise VideoError(f"{path}: its video codec is not supported", hint="convert it to H.264 first")
+    check_size(path, stream.codec_context.width, stream.codec_context.height)
     return stream
 
 
@@ -193,11 +199,9 @@ def stream_duration_s(container: InputContainer, stream: VideoStream) -> float |
     """The duration the header gives for the video stream; that of the whole file when it holds nothing else."""
     if stream.duration is not None:
         return float(stream.duration * time_base_of(stream))
-    tag = stream.metadata.get("DURATION", "")  # Matroska, "00:00:02.400000000"
-    parts = tag.split(":")
-    if len(parts) == 3:
-        hours, minutes, seconds = (Fraction(part) for part in parts)
-        return float(hours * 3600 + minutes * 60 + seconds)
+    if tag := _DURATION_TAG.match(stream.metadata.get("DURATION", "")):
+        hours, minutes, seconds = tag.groups()
+        return float(int(hours) * 3600 + int(minutes) * 60 + Fraction(seconds))
     if container.duration is not None and len(container.streams) == 1:
         return container.duration / av.time_base
     return None

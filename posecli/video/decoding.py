@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
 from typing import cast
@@ -22,6 +23,7 @@ from posecli.video.container import (
     video_stream,
 )
 from posecli.video.ledger import Ledger, OrderLedger, Row, TimestampLedger
+from posecli.video.limits import MAX_PIXELS
 from posecli.video.start import StartPoint
 
 
@@ -63,8 +65,7 @@ class RowReader:
     def _feed(self) -> Iterator[Ledger]:
         """Send packets to the decoder; yields the ledger after each."""
         ledger: Ledger | None = None
-        with open_container(self._path) as container:
-            stream = _decoder(container, self._path, self._num_threads)
+        with _decoder(self._path, self._num_threads) as (container, stream):
             for number, packet in enumerate(read_packets(container, stream, self.warnings)):
                 self.num_packets = number + 1
                 if number < self._start.packet_number or self._is_before_start(packet):
@@ -98,8 +99,7 @@ class RowReader:
         if not missing:
             return
         begin = max((s for s in self._recent_starts if s <= min(missing)), default=self._start.packet_number)
-        with open_container(self._path) as container:
-            stream = _decoder(container, self._path, 1)
+        with _decoder(self._path, 1) as (container, stream):
             for number, packet in enumerate(chain(read_packets(container, stream, []), [None])):
                 if number < begin:
                     continue
@@ -118,12 +118,20 @@ def _pictures(stream: VideoStream, packet: VideoPacket | None, number: int | Non
         return None
 
 
-def _decoder(container: InputContainer, path: Path, num_threads: int) -> VideoStream:
-    stream = video_stream(container, path)
-    stream.codec_context.copy_opaque = True
-    stream.thread_type = "FRAME"
-    stream.thread_count = num_threads
-    return stream
+@contextmanager
+def _decoder(path: Path, num_threads: int) -> Iterator[tuple[InputContainer, VideoStream]]:
+    with open_container(path) as container:
+        stream = video_stream(container, path)
+        stream.codec_context.copy_opaque = True
+        stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}  # pictures later on may be of another size
+        stream.thread_type = "FRAME"
+        stream.thread_count = num_threads
+        try:
+            yield container, stream
+        finally:
+            # A decoder thread needs Python's lock to let go of a packet's number, and closing the decoder waits for its threads
+            # while holding that lock: for ever, if one is still at work. Flushing waits too, but without the lock.
+            stream.codec_context.flush_buffers()
 
 
 def _new_ledger(container: InputContainer, stream: VideoStream, first_packet: VideoPacket) -> Ledger:
@@ -134,8 +142,7 @@ def _new_ledger(container: InputContainer, stream: VideoStream, first_packet: Vi
 
 def first_picture(path: Path) -> VideoFrame | None:
     """The first picture that can be decoded, or ``None``."""
-    with open_container(path) as container:
-        stream = _decoder(container, path, 1)
+    with _decoder(path, 1) as (container, stream):
         for packet in chain(read_packets(container, stream, []), [None]):
             pictures = _pictures(stream, packet, None)
             if pictures:
