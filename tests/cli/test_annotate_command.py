@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -188,18 +189,16 @@ def test_a_killed_process_goes_on_to_the_same_bytes(
 
     whole, killed = tmp_path / "whole.json", tmp_path / "killed.json"
     subprocess.run(command(whole), check=True, capture_output=True)
-    process = subprocess.Popen(command(killed), stderr=subprocess.PIPE, text=True, env=os.environ)
+    # what a shell starts in the background ignores interrupts, and so would its children
+    listens = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    process = subprocess.Popen(command(killed), stderr=subprocess.PIPE, text=True, env=os.environ, preexec_fn=listens)
     journal = journal_path(killed)
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline and not (journal.exists() and journal.stat().st_size > 30_000):
         assert process.poll() is None, "finished before it could be killed"
         time.sleep(0.005)
     process.send_signal(how)
-    try:
-        _, messages = process.communicate(timeout=5)
-    except subprocess.TimeoutExpired:  # Python drops an interrupt that comes in a callback of its garbage collector
-        process.send_signal(how)
-        _, messages = process.communicate(timeout=60)
+    _, messages = process.communicate(timeout=60)
     assert process.returncode == (130 if how == signal.SIGINT else -signal.SIGKILL)
     if how == signal.SIGINT:
         assert "goes on from there" in messages
