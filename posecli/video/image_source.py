@@ -14,9 +14,14 @@ import numpy as np
 
 from posecli.errors import VideoError
 from posecli.records import Frame, ImageArray, VideoInfo
+from posecli.video.limits import MAX_PIXELS, check_size
+from posecli.video.still_header import still_size
 
 DEFAULT_FPS = Fraction(30)
+_MAX_FILE_BYTES = 9 * MAX_PIXELS  # four channels of 16 bit, unpacked, and room for what cameras add
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"})
+
+cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # what is wrong with an image is said in our words
 
 
 def is_image(path: Path) -> bool:
@@ -27,7 +32,7 @@ def is_image(path: Path) -> bool:
 def natural_key(path: Path) -> tuple[tuple[int, str], ...]:
     """Sorts ``img2`` before ``img10``; the plain name decides between equals."""
     parts = re.split(r"(\d+)", str(path).lower())
-    return (*((int(p), "") if p.isdigit() else (-1, p) for p in parts), (-1, str(path)))
+    return (*((int(p), "") if p.isdecimal() else (-1, p) for p in parts), (-1, str(path)))
 
 
 def list_images(folder: Path) -> list[Path]:
@@ -98,15 +103,24 @@ def read_image(path: Path) -> ImageArray | None:
     """(H, W, 3) uint8 RGB, turned as its EXIF orientation says; ``None`` when it is no image.
 
     Raises:
-        VideoError: The file cannot be opened.
+        VideoError: The file cannot be opened, or is larger than posecli reads (`posecli.video.limits`).
     """
     try:
+        if not path.is_file():
+            raise VideoError(f"{path}: is not a file")
+        if (num_bytes := path.stat().st_size) > _MAX_FILE_BYTES:
+            raise VideoError(f"{path}: {num_bytes:,} bytes are too many for an image")
         data = np.fromfile(path, np.uint8)  # cv2.imread cannot open every name on Windows
     except OSError as error:
         raise VideoError(f"{path}: cannot be read: {error.strerror}") from error
-    if len(data) == 0:
+    size_wh = still_size(data.data)
+    if size_wh is None:
         return None
-    image = cv2.imdecode(data, cv2.IMREAD_COLOR)
+    check_size(path, *size_wh)
+    try:
+        image = cv2.imdecode(data, cv2.IMREAD_COLOR)
+    except cv2.error:
+        return None
     return None if image is None else cv2.cvtColor(image, cv2.COLOR_BGR2RGB).astype(np.uint8, copy=False)
 
 
