@@ -6,14 +6,18 @@ from fractions import Fraction
 
 _NOMINAL_FPS = Fraction(25)
 _JUMP_S = 1
+WRAP_S = Fraction(2**33, 90_000)
+"""Clocks of transport streams begin anew after 26.5 hours; FFmpeg adds as much to what comes after a jump back in one."""
+LEAP_S = WRAP_S - 6 * 3600
+"""A step ahead between this and `WRAP_S` is a jump back in truth."""
 
 
 class FrameClock:
     """Turns the pts of successive frames into seconds since the first frame.
 
     ``time_s`` is exact (pts times time base, as a fraction) where the file is sane. A missing pts is put one nominal frame after
-    the one before; a repeated or slightly smaller one is put one tick after; after a jump back of more than a second the clock
-    carries on.
+    the one before; a repeated or slightly smaller one is put one tick after; after a jump back of more than a second, or a leap
+    ahead of about 26 hours, which is such a jump too, the clock carries on.
 
     Args:
         time_base: Seconds per tick.
@@ -50,13 +54,16 @@ class FrameClock:
             already = Fraction(0) if self._previous_s is None else self._previous_s + self._frame_s
             self._zero_pts = pts - round(already / self._time_base)
         time_s = (pts - self._zero_pts) * self._time_base + self._shift_s
-        if self._previous_s is None or time_s > self._previous_s:
+        if self._previous_s is None or (time_s > self._previous_s and not self._is_leap(time_s - self._previous_s)):
             return time_s
         self._num_repaired += 1
-        if self._previous_s - time_s <= _JUMP_S:
+        if 0 <= self._previous_s - time_s <= _JUMP_S:
             return self._previous_s + self._time_base
         self._shift_s += self._previous_s + self._frame_s - time_s
         return self._previous_s + self._frame_s
+
+    def _is_leap(self, step_s: Fraction) -> bool:
+        return LEAP_S < step_s <= WRAP_S and step_s > 2 * self._frame_s
 
     def _count_step(self, time_s: Fraction) -> None:
         if self._previous_s is None:
@@ -78,7 +85,7 @@ class FrameClock:
                 f"{self._num_missing} frames without timestamps: times made up from {1 / self._frame_s} frames a second"
             )
         if self._num_repaired:
-            lines.append(f"{self._num_repaired} timestamps repeat or run backwards: moved forward")
+            lines.append(f"{self._num_repaired} timestamps repeat, run backwards or leap ahead: moved")
         elif self._steps_s and not self._num_missing:
             low, high = self._steps_s
             # Two ticks: rounding of a constant rate to a coarse time base.

@@ -14,6 +14,7 @@ import av
 import numpy as np
 from av.container import OutputContainer
 from av.error import FFmpegError
+from av.packet import Packet
 from av.video.frame import VideoFrame
 from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc, VideoReformatter
 from av.video.stream import VideoStream
@@ -26,6 +27,7 @@ from posecli.video.audio import AudioCopy, copy_audio
 _MP4_SUFFIXES = frozenset({".mp4", ".m4v", ".mov"})
 _SUFFIXES = _MP4_SUFFIXES | {".mkv"}
 _BT709 = 1  # AVCOL_SPC_BT709
+_MAX_MP4_TICKS = 2**31 - 1  # from one packet to the next, and from its place in the file to when it is shown
 
 
 class VideoSink:
@@ -82,6 +84,8 @@ class VideoSink:
         self._last_pts = -1
         self._last_step = 1
         self._num_moved = 0
+        self._is_mp4 = path.suffix.lower() in _MP4_SUFFIXES
+        self._last_dts: int | None = None
 
     def __enter__(self) -> Self:
         self._session: AbstractContextManager[None] = self._open()
@@ -95,15 +99,15 @@ class VideoSink:
 
     @contextmanager
     def _open(self) -> Iterator[None]:
-        is_mp4 = self.path.suffix.lower() in _MP4_SUFFIXES
         with atomic_path(self.path, overwrite=self._overwrite) as temporary, ExitStack() as stack:
             try:
-                options = {"movflags": "+faststart"} if is_mp4 else {}
+                options = {"movflags": "+faststart"} if self._is_mp4 else {}
                 self._container = stack.enter_context(av.open(f"file:{temporary}", "w", container_options=options))
                 self._stream = self._add_stream(self._container)
                 self._audio: AudioCopy | None = None
                 if self._audio_from is not None:
                     self._audio = copy_audio(self._audio_from, self._container, stack, self.warnings)
+                self._container.start_encoding()  # it chooses its ticks
                 yield
                 self._finish()
             except FFmpegError as error:
@@ -129,7 +133,7 @@ class VideoSink:
 
         Raises:
             ValueError: The picture has another size.
-            OutputError: The file cannot be written.
+            OutputError: The file cannot be written, or is mp4 and there are hours between two frames.
         """
         width, height = self._size_wh
         if image.shape != (height, width, 3):
@@ -140,7 +144,7 @@ class VideoSink:
         frame.pts, frame.time_base = self._next_pts(pts - self._first_pts), self._time_base
         if self._audio is not None:
             self._audio.write_until(self._time_s(self._last_pts), start_s=self._time_s(0), is_cut=self._trim_audio)
-        self._container.mux(self._stream.encode(frame))
+        self._mux(self._stream.encode(frame))
 
     def _next_pts(self, pts: int) -> int:
         if pts <= self._last_pts:
@@ -150,6 +154,25 @@ class VideoSink:
             self._last_step = pts - self._last_pts
         self._last_pts = pts
         return pts
+
+    def _mux(self, packets: list[Packet[VideoStream]]) -> None:
+        for packet in packets:
+            if self._is_mp4:
+                self._check_times(packet)
+            self._container.mux(packet)
+
+    def _check_times(self, packet: Packet[VideoStream]) -> None:
+        assert packet.pts is not None
+        assert packet.dts is not None
+        since = packet.dts if self._last_dts is None else self._last_dts
+        self._last_dts = packet.dts
+        gap_s = max(packet.pts - packet.dts, packet.dts - since) * packet.time_base
+        # the container may have chosen finer ticks than ours
+        if gap_s / (self._stream.time_base or self._time_base) >= _MAX_MP4_TICKS:
+            raise OutputError(
+                f"{self.path}: there are {float(gap_s):.0f} s between two frames, more than mp4 can hold",
+                hint="write .mkv, or cut the video there",
+            )
 
     def _time_s(self, pts: int) -> Fraction:
         """Seconds on the source's clock of a timestamp of ours."""
@@ -173,6 +196,6 @@ class VideoSink:
         if self._audio is not None:
             end_s = self._time_s(self._last_pts + self._last_step) if self._trim_audio else None
             self._audio.write_until(end_s, start_s=self._time_s(0), is_cut=self._trim_audio)
-        self._container.mux(self._stream.encode(None))
+        self._mux(self._stream.encode(None))
         if self._num_moved:
             self.warnings.append(f"{self.path}: {self._num_moved} timestamps did not ascend and were moved")

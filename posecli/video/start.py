@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from posecli.video.clock import LEAP_S
 from posecli.video.container import (
     has_usable_timestamps,
     is_clean_start,
@@ -44,8 +45,8 @@ def find_start(path: Path, start_s: float) -> StartPoint:
     """The last clean key frame at or before a time.
 
     Packets are read, not decoded, up to that time, and counted by their timestamps. Where that is not certain to give the numbers
-    a full decoding gives (missing, repeated or interlaced timestamps, key frames that later pictures look behind), the answer is
-    the beginning of the file.
+    a full decoding gives (missing, repeated, leaping or interlaced timestamps, key frames that later pictures look behind), the
+    answer is the beginning of the file.
 
     Args:
         path: A video file.
@@ -83,8 +84,10 @@ def _choose(
     if len(all_pts) == 0:
         return BEGINNING
     ordered, highest = np.sort(all_pts), np.maximum.accumulate(all_pts)
-    is_repeated = bool((np.diff(ordered) == 0).any())
-    if is_repeated or int((highest - all_pts).max()) * time_base > _MAX_REORDER_S:
+    steps = np.diff(ordered)
+    # the clock sets right what repeats or leaps
+    is_uncertain = bool((steps == 0).any()) or bool((steps * float(time_base) > float(LEAP_S)).any())
+    if is_uncertain or int((highest - all_pts).max()) * time_base > _MAX_REORDER_S:
         return BEGINNING
     zero_pts = int(ordered[0])
     for number, position in reversed(starts):

@@ -54,7 +54,7 @@ def cases() -> list[Case]:
     for case in [*video_cases(), *still_cases()]:
         seen[case.kind] = seen.get(case.kind, -1) + 1
         if case.kind in _ALL_OF or seen[case.kind] % _EVERY == 0:
-            found.append(Case("annotated: " + case.kind, case.name, _whole_way(case), "hostile"))
+            found.append(Case("annotated: " + case.kind, case.name, _whole_way(case), "hostile|x.overlay.mp4"))
     return [*found, *_box_cases(), *_render_cases()]
 
 

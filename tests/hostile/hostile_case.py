@@ -23,7 +23,7 @@ class Case:
         kind: Row of the table.
         name: Unique in its group.
         run: Makes the input and hands it to the product; may end well or raise a `PoseCliError`, and nothing else.
-        subject: A word that the error must contain: the name of the bad file.
+        subject: What the error must contain: the name of the bad file; or one of several, with | between.
         must_refuse: Whether ending well would be a fault.
     """
 

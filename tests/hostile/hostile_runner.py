@@ -105,7 +105,7 @@ def _outcome(case: Case, places: Places) -> tuple[str, str]:
 
 def _refusal(case: Case, error: PoseCliError) -> tuple[str, str]:
     text = f"{error.message} ({error.hint})"
-    if case.subject and case.subject not in text:
+    if not any(subject in text for subject in case.subject.split("|")):
         return "unclear", f"does not name {case.subject!r}: {text}"
     if "\n" in text.replace("\n  ", " ") and "\n" not in case.subject:
         return "unclear", f"more than one line: {text}"

@@ -32,12 +32,32 @@ def test_missing_timestamps_continue_at_the_nominal_rate():
 def test_repeats_move_one_tick_and_are_told():
     clock = FrameClock(MS, Fraction(25))
     assert [t for _, t in _run(clock, [0, 40, 40, 80, 79])] == pytest.approx([0, 0.04, 0.041, 0.08, 0.081])
-    assert clock.warnings() == ["2 timestamps repeat or run backwards: moved forward"]
+    assert clock.warnings() == ["2 timestamps repeat, run backwards or leap ahead: moved"]
 
 
 def test_a_jump_back_carries_on():
     clock = FrameClock(MS, Fraction(25))
     assert [t for _, t in _run(clock, [0, 5000, 5040, 0, 40])] == pytest.approx([0, 5, 5.04, 5.08, 5.12])
+
+
+def test_a_leap_ahead_of_a_day_is_a_jump_back():
+    clock = FrameClock(Fraction(1, 90_000), Fraction(25))
+    pts = [0, 3600, 2**33 - 900_000, 2**33 - 896_400, 7200]
+    assert _run(clock, pts) == [(p, pytest.approx(k / 25)) for k, p in enumerate(pts)]
+    assert clock.warnings() == ["2 timestamps repeat, run backwards or leap ahead: moved"]
+
+
+@pytest.mark.parametrize("gap_s", [62 * 3600, 20 * 3600, 10**9])
+def test_gaps_stay(gap_s):
+    clock = FrameClock(MS, Fraction(25))
+    assert [t for _, t in _run(clock, [0, 40, 40 + gap_s * 1000])] == [0, 0.04, 0.04 + gap_s]
+    assert not any("moved" in warning for warning in clock.warnings())
+
+
+def test_a_frame_a_day_is_no_leap():
+    clock = FrameClock(Fraction(1), Fraction(1, 86_400))
+    assert [t for _, t in _run(clock, [0, 86_400, 172_800])] == [0, 86_400, 172_800]
+    assert clock.warnings() == []
 
 
 def test_raw_numbers_stay():

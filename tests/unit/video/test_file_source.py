@@ -102,6 +102,18 @@ def test_decoding_begins_at_the_key_frame_before(tmp_path, make_video):
     assert (start.packet_number, start.first_index) == (160, 160)
 
 
+def test_a_clock_set_back_in_the_middle_carries_on_whole_or_in_part(tmp_path, make_video):
+    late = make_video(tmp_path / "late.ts", 80, gop=10, muxer_options={"output_ts_offset": "500"})
+    joined = tmp_path / "joined.ts"
+    joined.write_bytes(late.read_bytes() + make_video(tmp_path / "early.ts", 40, gop=10).read_bytes())
+    whole, warnings = _read(joined)
+    assert [f.time_s for f in whole] == pytest.approx([k / 25 for k in range(120)])
+    assert any("1 timestamps repeat, run backwards or leap ahead: moved" in w for w in warnings)
+    part, _ = _read(joined, start_s=4.0, end_s=4.4)
+    assert [(f.index, f.time_s) for f in part] == [(f.index, f.time_s) for f in whole[100:110]]
+    assert all(np.array_equal(a.image, b.image) for a, b in zip(part, whole[100:110], strict=True))
+
+
 def test_a_range_after_the_end_is_empty(tmp_path, make_video):
     assert _read(make_video(tmp_path / "short.mp4", 5), start_s=10.0)[0] == []
 

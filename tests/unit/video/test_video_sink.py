@@ -82,6 +82,31 @@ def test_timestamps_that_do_not_ascend_are_moved_and_told(tmp_path):
         assert [round(f.time_s * 1000) for f in source.frames()] == [0, 40, 41, 42, 80]
 
 
+@pytest.mark.parametrize(
+    ("time_base", "pts"),
+    [
+        (Fraction(1, 90_000), [0, 3600, 2**31 + 9]),
+        (Fraction(1, 90_000), [0, 2**30, 2**31]),  # the first waits for the third
+        (Fraction(1, 25), [0, 1, 2**22 + 9]),  # mp4 counts in 1/12800 here
+    ],
+)
+def test_a_gap_too_long_for_mp4_is_told_and_fits_into_mkv(tmp_path, time_base, pts):
+    with pytest.raises(OutputError, match=r"v\.mp4: there are \d+ s between .* more than mp4 can hold"):
+        _write(tmp_path / "v.mp4", pts, time_base=time_base)
+    assert list(tmp_path.iterdir()) == []
+    _write(tmp_path / "v.mkv", pts, time_base=time_base)
+    with av.open(str(tmp_path / "v.mkv")) as container:
+        times = sorted(float(p.pts * p.time_base) for p in container.demux(video=0) if p.size and p.pts is not None)
+    assert times == pytest.approx([float(p * time_base) for p in pts], abs=1e-3)
+
+
+def test_a_gap_of_hours_fits_into_mp4(tmp_path):
+    pts = [*range(0, 36_000, 3600), *range(2**31 - 20_000, 2**31 - 10_000, 3600)]
+    _write(tmp_path / "v.mp4", pts, time_base=Fraction(1, 90_000))
+    with open_source(tmp_path / "v.mp4") as source:
+        assert [f.time_s for f in source.frames()] == [p / 90_000 for p in pts]
+
+
 def test_a_failure_leaves_nothing_behind(tmp_path):
     def pts():
         yield from (0, 40)
