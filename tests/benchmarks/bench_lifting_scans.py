@@ -1,12 +1,13 @@
-"""What each part of PoseMamba's scan earns, and what a temporal convolution network of its size does on the same clips.
+"""What each part of PoseMamba's scan and the scores of the keypoints earn, and what a convolution network of the same size does.
 
     python tests/benchmarks/bench_lifting_scans.py --mocap MOCAP --out results.json [--steps 1500] [--seeds 1,2]
-        [--variants unidirectional,bidirectional,global-local,tcn] [--width 64] [--depth 3] [--lengths 81]
+        [--variants unidirectional,bidirectional,global-local,no-scores,tcn] [--width 64] [--depth 3] [--lengths 81] [--matrix-rate 20]
 
 MOCAP is an .npz of recorded joints, see `posecli.training.lifting.mocap`. Small lifters, all trained side by side from the same seed:
 each step makes one batch, and every variant takes its step on it with the same learning rate. The three scans have the same
-parameters, begin with the same values and differ in the order alone, as in the paper; the convolution network's width is chosen so
-that it has about as many. Half of the clips have an estimator's errors.
+parameters, begin with the same values and differ in the order alone, as in the paper; no-scores is global-local that sees of a
+joint's score only whether there is one; the convolution network's width is chosen so that it has about as many. Half of the clips
+have an estimator's errors. With --matrix-rate Muon moves PoseMamba's matrices, as in the recipe; the convolution network has none.
 
 The averaged weights are judged on recordings that are held out, own proportions, three fixed cameras a clip: exact joints, and joints
 with errors; with the average of the clip and its mirror image. Differences from global-local are taken recording by recording, so
@@ -41,15 +42,16 @@ from posecli.training.lifting.baselines import DilatedTCN
 from posecli.training.lifting.clips import LiftSample, held_out_clips
 from posecli.training.lifting.held_out import HELD_OUT
 from posecli.training.lifting.judge import judge
+from posecli.training.lifting.loop import parameter_groups
 from posecli.training.lifting.losses import LossWeights, lifting_loss
 from posecli.training.lifting.mixture import load_mixture
 from posecli.training.lifting.mocap import read_mocap
 from posecli.training.lifting.noise import NoiseModel
 from posecli.training.lifting.recipe import LiftSchedule, MotionData
-from posecli.training.optimisation import Optimisation, decay_groups
+from posecli.training.optimisation import Optimisation
 
-FULL, TCN = "global-local", "tcn"
-VARIANTS = ("unidirectional", "bidirectional", FULL, TCN)
+FULL, NO_SCORES, TCN = "global-local", "no-scores", "tcn"
+VARIANTS = ("unidirectional", "bidirectional", FULL, NO_SCORES, TCN)
 EXACT, NOISY = "exact joints", "joints with errors"
 METRICS = ("mpjpe_mm", "p_mpjpe_mm", "mpjve_mm")
 GRADIENT_CLIP, EMA_DECAY, NOISY_SHARE = 1.0, 0.998, 0.5
@@ -74,9 +76,29 @@ class Settings:
         return content
 
 
+class WithoutScores(nn.Module):
+    """A lifter that learns of a score only whether the joint was found.
+
+    Args:
+        network: (B, F, J, 3) x, y and score -> (B, F, J, 3).
+    """
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, joints: Tensor) -> Tensor:
+        """As the network does."""
+        is_found = (joints[..., 2:] > 0).to(joints.dtype)
+        lifted: Tensor = self.network(torch.cat([joints[..., :2], is_found], dim=-1))
+        return lifted
+
+
 def build(variant: str, width: int, depth: int) -> nn.Module:
     """The same as ``posecli-lifter`` but for width, depth and scan; or the convolution network nearest to that in size."""
     base = replace(get_lift_config("posecli-lifter"), d_model=width, depth=depth)
+    if variant == NO_SCORES:
+        return WithoutScores(PoseMamba(base))
     if variant != TCN:
         return PoseMamba(replace(base, scan=variant))  # type: ignore[arg-type]
     goal = count(PoseMamba(base))
@@ -102,9 +124,14 @@ class Learner:
         self._fingerprint = json.dumps(settings.to_json(), sort_keys=True)
         torch.manual_seed(seed)
         self.network = build(variant, settings.width, settings.depth).train()
-        groups = decay_groups(self.network, settings.schedule.weight_decay)
+        groups, matrices = parameter_groups(self.network, settings.schedule)
         self.optimisation = Optimisation(
-            self.network, groups, settings.schedule, gradient_clip=settings.gradient_clip, ema_decay=settings.ema_decay
+            self.network,
+            groups,
+            settings.schedule,
+            matrices=matrices,
+            gradient_clip=settings.gradient_clip,
+            ema_decay=settings.ema_decay,
         )
         if self.state_path.exists():
             state = read_checkpoint(self.state_path, fingerprint=self._fingerprint, device=torch.device("cpu"))
@@ -269,6 +296,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--lengths", default="81", help="frames of a clip, one is drawn each step")
     parser.add_argument("--frames", type=int, default=972, help="a step takes as many clips as fit")
     parser.add_argument("--rate", type=float, default=1e-3, help="highest learning rate")
+    parser.add_argument("--matrix-rate", type=float, default=0.0, help="factor on it for matrices that Muon moves")
     return parser.parse_args()
 
 
@@ -285,6 +313,7 @@ def main() -> None:
         lengths=tuple(map(int, arguments.lengths.split(","))),
         frames_per_step=arguments.frames,
         learning_rate=arguments.rate,
+        matrix_rate=arguments.matrix_rate,
         warmup_steps=min(100, arguments.steps // 10),
     )
     recordings = len(read_mocap(arguments.mocap).sequences)

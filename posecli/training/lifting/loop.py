@@ -66,7 +66,7 @@ class LiftTrainer:
         self.recipe, self.draw, self.checkpoint_every = recipe, draw, checkpoint_every
         self.device = torch.device(device)
         self.network = network.to(self.device).train()
-        groups, matrices = _groups(self.network, recipe.schedule)
+        groups, matrices = parameter_groups(self.network, recipe.schedule)
         self.optimisation = Optimisation(
             self.network,
             groups,
@@ -116,7 +116,7 @@ class LiftTrainer:
         return float(loss.detach())
 
 
-def _groups(network: nn.Module, schedule: LiftSchedule) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+def parameter_groups(network: nn.Module, schedule: LiftSchedule) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Parameter groups for AdamW and for Muon: the matrices inside the network, not those it begins and ends with."""
     inner = {
         name: parameter
