@@ -7,7 +7,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from os.path import abspath, commonpath
+from os.path import abspath, commonpath, expanduser, isdir
 from pathlib import Path
 
 from posecli.batch.job import Job, OutputFiles, printable
@@ -50,7 +50,16 @@ def plan_jobs(request: BatchRequest) -> list[Job]:
 
 
 def _expand(item: str, request: BatchRequest) -> Iterator[Found]:
-    path = Path(item).expanduser()
+    try:
+        yield from _look_up(item, request)
+    except OSError as error:
+        raise VideoError(
+            f"{printable(item)}: cannot be searched: {error.strerror}", hint="check its name and permissions"
+        ) from error
+
+
+def _look_up(item: str, request: BatchRequest) -> Iterator[Found]:
+    path = Path(expanduser(item))  # unlike that of Path, it leaves ~x alone where there is no user x
     if path.is_file() and path.suffix.lower() in LIST_SUFFIXES:
         yield from _read_list(path, request)
     elif path.is_dir():
@@ -70,12 +79,7 @@ def _search(path: Path, request: BatchRequest) -> list[Path]:
     # numpy and OpenCV come with it: not before there is something to look for
     from posecli.video.discover import discover
 
-    try:
-        return discover([path], recursive=request.is_recursive)
-    except OSError as error:
-        raise VideoError(
-            f"{printable(path)}: cannot be searched: {error.strerror}", hint="check permissions"
-        ) from error
+    return discover([path], recursive=request.is_recursive)
 
 
 def _below(video: Path, folder: Path) -> Path:
@@ -95,24 +99,32 @@ def _fixed_part(pattern: Path) -> Path:
 
 def _read_list(path: Path, request: BatchRequest) -> Iterator[Found]:
     try:
-        lines = path.read_text(encoding="utf-8-sig", errors="surrogateescape").splitlines()
+        # not splitlines: it breaks lines at characters that names may hold
+        lines = path.read_text(encoding="utf-8-sig", errors="surrogateescape").split("\n")
     except OSError as error:
         raise VideoError(f"{printable(path)}: cannot be read: {error.strerror}") from error
-    named = [Path(line).expanduser() for line in map(str.strip, lines) if line and not line.startswith("#")]
+    named = [Path(expanduser(line)) for line in map(str.strip, lines) if line and not line.startswith("#")]
     if not named:
         raise VideoError(f"{printable(path)}: names no video", hint="a list has one path a line")
     place_of = _places(named)
     for line in named:
-        video = line if line.exists() or line.is_absolute() else path.parent / line
+        video = line if line.is_absolute() or _is_there(line) else path.parent / line
         place = place_of(line)
-        if video.is_dir():
-            for each in _search(video, request):
-                yield Found(each, place if each == video else place / each.relative_to(video))
-        elif video.exists():
-            yield Found(video, place)
-        else:
+        if not _is_there(video):
             what = f"{printable(line)}: no such file or folder"
             yield Found(video, place, Failure.of("input", what, f"named in {printable(path)}", exit_code=5))
+        elif video.is_dir():
+            for each in _search(video, request):
+                yield Found(each, place if each == video else place / each.relative_to(video))
+        else:
+            yield Found(video, place)
+
+
+def _is_there(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:  # a name that no file can have, or a folder that may not be looked into
+        return False
 
 
 def _places(named: list[Path]) -> Callable[[Path], Path]:
@@ -129,7 +141,7 @@ def _is_elsewhere(path: Path) -> bool:
 def _without_outputs(found: dict[Path, Found], request: BatchRequest) -> list[Found]:
     """Leave out what lies in an output folder inside an input folder; single files that were named are meant."""
     out_dir = request.out_dir.resolve()
-    roots = [Path(item).resolve() for item in request.inputs if Path(item).is_dir()]
+    roots = [Path(item).resolve() for item in request.inputs if isdir(item)]
     is_inside = any(root in out_dir.parents for root in roots)
     return [
         each
@@ -142,7 +154,8 @@ def _is_our_sheets(folder: Path) -> bool:
     """Contact sheets make an output folder look like a folder of images."""
     from posecli.video.image_source import list_images
 
-    return folder.is_dir() and all(image.name.endswith(".sheet.png") for image in list_images(folder))
+    # unlike that of Path, this isdir takes any name
+    return isdir(folder) and all(image.name.endswith(".sheet.png") for image in list_images(folder))
 
 
 def _name_jobs(found: list[Found], request: BatchRequest) -> list[Job]:
@@ -170,7 +183,7 @@ def _in_natural_order(job: Job) -> tuple[tuple[int, str], ...]:
 
 def _plain_place(each: Found) -> Path:
     place = _inside(each.place)
-    return place if each.video.is_dir() else place.with_suffix("")
+    return place if isdir(each.video) else place.with_suffix("")
 
 
 def _inside(place: Path) -> Path:

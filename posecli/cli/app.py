@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from typing import Annotated, Any
 
 import typer
@@ -23,7 +24,7 @@ from posecli.cli import (
     train,
     weights,
 )
-from posecli.errors import EXIT_INTERRUPTED, PoseCliError
+from posecli.errors import EXIT_INTERRUPTED, PoseCliError, VideoError, printable
 
 # Typer reflows paragraphs; a line with \b keeps the next one as it stands.
 _EPILOG = """\b
@@ -58,6 +59,12 @@ class ErrorBoundary(TyperGroup):
         except PoseCliError as error:
             console.error(error.message, error.hint)
             raise typer.Exit(error.exit_code) from error
+        except OSError as error:
+            if error.errno != errno.ENAMETOOLONG:
+                raise
+            # hundreds of places look at a path that the user gave, and this one fails at the first look
+            console.error(printable(f"{error.filename}: no file can have so long a name"))
+            raise typer.Exit(VideoError.exit_code) from error
         except KeyboardInterrupt as error:
             console.error("interrupted")
             raise typer.Exit(EXIT_INTERRUPTED) from error

@@ -64,7 +64,8 @@ class YoloDetector:
         is_random = path.suffix in (".yaml", ".yml")
         if not is_random and not path.is_file():
             raise WeightsError(
-                f"{path}: no such YOLO weights file", hint="posecli downloads none: get one from ultralytics"
+                f"{path}: no such YOLO weights file",
+                hint="posecli weights fetch yolo11n brings one; posecli weights list shows the others",
             )
         self.min_score, self.longer_side_px = min_score, longer_side_px
         self.device = torch.device(device)

@@ -17,6 +17,7 @@ from av.video.stream import VideoStream
 
 from posecli.errors import VideoError
 from posecli.video.limits import MAX_PIXELS, check_size
+from posecli.video.no_video import what_it_is
 
 VideoPacket: TypeAlias = "Packet[VideoStream]"  # not subscriptable at run time
 
@@ -63,19 +64,13 @@ def open_container(path: Path) -> InputContainer:
         # "file:" keeps FFmpeg from reading "12:30.mp4" as a network address; playlists may not reach out either.
         container = av.open(f"file:{path}", "r", options=_OPTIONS, metadata_errors="ignore")
     except FFmpegError as error:
-        raise VideoError(f"{path}: cannot be read as a video: {error.strerror}", hint=_open_hint(path)) from error
+        raise VideoError(f"{path}: cannot be read as a video: {error.strerror}", hint=what_it_is(path)) from error
     except OSError as error:
         raise VideoError(f"{path}: cannot be read: {error.strerror}", hint="check its permissions") from error
     if container.format.name in _TEXT_FORMATS:
         container.close()
         raise VideoError(f"{path}: is not a video (looks like text)")
     return container
-
-
-def _open_hint(path: Path) -> str | None:
-    if path.suffix.lower() in {".mp4", ".mov", ".m4v"}:
-        return "the file may be incomplete: an interrupted recording lacks its index"
-    return None
 
 
 def video_stream(container: InputContainer, path: Path) -> VideoStream:

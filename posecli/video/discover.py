@@ -25,19 +25,23 @@ def discover(inputs: Sequence[Path | str], *, recursive: bool = False) -> list[P
     A file stands for itself, whatever its name. A folder stands for the videos in it; a folder with images but no videos is one
     input, an image sequence. A pattern with ``*``, ``?`` or ``[`` (``**`` for any depth) stands for what it matches. Within one
     folder or pattern the order is natural (``clip2`` before ``clip10``); the order of the inputs is kept; what is named twice
-    comes once.
+    comes once. Links to folders are followed; each folder is looked into once, however many links lead there.
 
     Args:
         inputs: Paths or patterns.
         recursive: Whether folders are searched with their subfolders.
 
     Raises:
-        VideoError: One of the inputs does not exist or stands for nothing.
+        VideoError: One of the inputs does not exist, cannot be searched, or stands for nothing.
     """
     found: dict[Path, Path] = {}
     for item in inputs:
-        for path in _expand(Path(item), recursive=recursive):
-            found.setdefault(path.resolve(), path)
+        try:
+            for path in _expand(Path(item), recursive=recursive):
+                found.setdefault(path.resolve(), path)
+        except OSError as error:
+            hint = "check its name and permissions"
+            raise VideoError(f"{item}: cannot be searched: {error.strerror}", hint=hint) from error
     return list(found.values())
 
 
@@ -57,7 +61,7 @@ def _expand(path: Path, *, recursive: bool) -> list[Path]:
 
 def _matches(pattern: Path, *, recursive: bool) -> list[Path]:
     paths: list[Path] = []
-    for match in sorted(map(Path, glob.glob(str(pattern), recursive=True)), key=natural_key):
+    for match in sorted(dict.fromkeys(_glob(pattern)), key=natural_key):
         if match.is_dir():
             paths += _in_folder(match, recursive=recursive)
         elif is_video(match) or is_image(match):
@@ -65,6 +69,21 @@ def _matches(pattern: Path, *, recursive: bool) -> list[Path]:
     if not paths:
         raise VideoError(f"{pattern}: matches no video, image or folder with any")
     return paths
+
+
+def _glob(pattern: Path) -> Iterator[Path]:
+    """As `glob.glob`, whose ``**`` goes round in circles of links; two of them in a folder are enough for an age."""
+    if "**" not in pattern.parts:
+        yield from map(Path, glob.glob(str(pattern)))
+        return
+    place = pattern.parts.index("**")
+    rest = pattern.parts[place + 1 :]
+    for top in _glob(Path(*pattern.parts[:place])):
+        for folder in [top, *_folders_below(top)] if top.is_dir() else []:
+            if rest:
+                yield from _glob(Path(glob.escape(str(folder)), *rest))
+            else:
+                yield from (folder, *(p for p in folder.iterdir() if not p.name.startswith(".")))
 
 
 def _in_folder(folder: Path, *, recursive: bool) -> list[Path]:
@@ -80,11 +99,14 @@ def _directly_in(folder: Path) -> list[Path]:
     return [folder] if any(map(is_image, files)) else []
 
 
-def _folders_below(folder: Path) -> Iterator[Path]:
+def _folders_below(folder: Path, seen: set[Path] | None = None) -> Iterator[Path]:
+    seen = {folder.resolve()} if seen is None else seen
     for child in sorted(folder.iterdir(), key=natural_key):
-        if child.is_dir() and not child.name.startswith("."):
-            yield child
-            yield from _folders_below(child)
+        if child.name.startswith(".") or not child.is_dir() or (real := child.resolve()) in seen:
+            continue
+        seen.add(real)
+        yield child
+        yield from _folders_below(child, seen)
 
 
 def _has_folders(folder: Path) -> bool:

@@ -76,6 +76,10 @@ def probe(path: Path) -> VideoInfo:
 
 
 def _is_still(path: Path) -> bool:
-    if not path.exists():
+    try:
+        is_there = path.exists()
+    except OSError as error:
+        raise VideoError(f"{path}: cannot be read: {error.strerror}", hint="check its name and permissions") from error
+    if not is_there:
         raise VideoError(f"{path}: no such file or folder")
     return path.is_dir() or is_image(path)

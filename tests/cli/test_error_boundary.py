@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import typer
@@ -15,6 +16,7 @@ from posecli import errors
 from posecli.cli.app import ErrorBoundary, app
 from posecli.errors import PoseCliError
 
+CLIP = Path(__file__).resolve().parents[2] / "examples" / "rendered_people.mp4"
 TREE = [kind for kind in vars(errors).values() if inspect.isclass(kind) and issubclass(kind, PoseCliError)]
 
 
@@ -48,6 +50,34 @@ def test_each_error_has_its_exit_code_and_two_lines(kind: type[PoseCliError]) ->
 def test_an_error_without_remedy_is_one_line() -> None:
     result = CliRunner().invoke(app_that_raises(PoseCliError("no")), ["fail"])
     assert (result.exit_code, result.stderr) == (1, "error: no\n")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("info", "LONG"),
+        ("annotate", "LONG", "--out", "x.json"),
+        ("annotate", "CLIP", "--out", "LONG"),
+        ("annotate", "CLIP", "--out", "x.json", "--weights", "LONG"),
+        ("render", "LONG", "--out", "x.mp4"),
+        ("lift", "LONG", "--out", "x.json"),
+        ("batch", "LONG", "--out-dir", "x"),
+        ("batch", "CLIP", "--out-dir", "LONG"),
+        ("evaluate", "keypoints", "--annotations", "LONG", "--predictions", "LONG"),
+        ("weights", "path", "LONG"),
+    ],
+    ids=" ".join,
+)
+def test_a_name_that_no_file_can_have(
+    arguments: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("POSECLI_OFFLINE", "1")
+    monkeypatch.chdir(tmp_path)
+    long = "x" * 300 + ".mp4"
+    result = CliRunner().invoke(app, [{"LONG": long, "CLIP": str(CLIP)}.get(word, word) for word in arguments])
+    assert isinstance(result.exception, SystemExit), result.exception
+    assert result.exit_code in (2, 4, 5, 7)
+    assert long in "".join(result.stderr.split())
 
 
 def test_interrupt_exits_130() -> None:

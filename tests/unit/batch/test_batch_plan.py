@@ -149,6 +149,36 @@ def test_missing_inputs_are_errors(tmp_path: Path, touch: Touch) -> None:
         names(request(tmp_path, empty))
 
 
+def test_a_tilde_that_is_nobodys_home_is_a_name(tmp_path: Path, touch: Touch, monkeypatch: pytest.MonkeyPatch) -> None:
+    touch("~no.such.user.mp4", "v/~no.such.user/x.mp4")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "list.txt").write_text("~no.such.user.mp4\n")
+    assert names(request(tmp_path, "~no.such.user.mp4")) == ["~no.such.user.poses.json"]
+    assert names(request(tmp_path, "list.txt")) == ["~no.such.user.poses.json"]
+    monkeypatch.chdir(tmp_path / "v")
+    assert names(request(tmp_path, "~no.such.user")) == ["x.poses.json"]
+
+
+def test_a_name_beyond_the_system_costs_no_other_video(tmp_path: Path, touch: Touch) -> None:
+    touch("v/x.mp4")
+    long = "x" * 300 + ".mp4"
+    with pytest.raises(VideoError, match="too long"):
+        names(request(tmp_path, tmp_path / long))
+    (tmp_path / "list.txt").write_text(f"{long}\nv/x.mp4\n/{'a/' * 3000}y.mp4\n")
+    jobs = plan_jobs(request(tmp_path, tmp_path / "list.txt"))
+    assert [job.problem is None for job in jobs].count(True) == 1
+    assert len(jobs) == 3
+
+
+def test_a_list_is_read_by_lines_only(tmp_path: Path, touch: Touch) -> None:
+    odd = ["a\u2028b.mp4", "c\x85d.mp4", "e\x0cf.mp4", "g\x1ch.mp4"]
+    touch(*(f"v/{name}" for name in odd))
+    (tmp_path / "list.txt").write_bytes("\r\n".join(f"v/{name}" for name in odd).encode())
+    jobs = plan_jobs(request(tmp_path, tmp_path / "list.txt"))
+    assert {job.video.name for job in jobs} == set(odd)
+    assert all(job.problem is None for job in jobs)
+
+
 def test_shards_share_out_everything_once(tmp_path: Path, touch: Touch) -> None:
     touch(*(f"v/s{k % 7}/clip{k}.mp4" for k in range(60)))
     whole = request(tmp_path, tmp_path / "v")

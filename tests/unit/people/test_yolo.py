@@ -36,7 +36,7 @@ def make_frame(index: int, width: int, height: int) -> Frame:
 
 
 def test_missing_file_is_said_before_anything_is_imported(tmp_path: Path) -> None:
-    with pytest.raises(WeightsError, match=r"nowhere\.pt: no such YOLO weights file"):
+    with pytest.raises(WeightsError, match=r"nowhere\.pt: no such YOLO weights file .*posecli weights fetch yolo11n"):
         create_detector(f"yolo:{tmp_path / 'nowhere.pt'}")
 
 

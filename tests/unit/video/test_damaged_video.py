@@ -111,6 +111,29 @@ def test_a_recording_without_its_index_is_refused_with_a_reason(tmp_path, make_v
     assert str(cut) in error.value.message
 
 
+@pytest.mark.parametrize(
+    ("data", "hint"),
+    [
+        (b"this is no video\n" * 50, "it is a text file"),
+        ("gr\u00f6\u00dfe \u2192 ".encode() * 100, "it is a text file"),
+        (b"\xef\xbb\xbf<!DOCTYPE html>\n<html><body>404", "it is a web page"),
+        (b'{"frames": []}', "it is a text file"),
+        (b"PK\x03\x04" + bytes(2000), "it is a ZIP archive"),
+        (b"%PDF-1.7\n" + bytes(2000), "it is a PDF document"),
+        (b"\x1f\x8b\x08" + bytes(2000), "it is a gzip archive"),
+        (bytes(5000), "it begins with nothing but zeros"),
+        (b"\x00\x00\x00\x18ftypisom\x00\x00\x02\x00isomiso2", "interrupted recording"),
+    ],
+)
+@pytest.mark.parametrize("suffix", [".mp4", ".avi"])
+def test_what_is_no_video_is_called_by_its_name(tmp_path, data, hint, suffix):
+    path = tmp_path / f"x{suffix}"
+    path.write_bytes(data)
+    with pytest.raises(VideoError, match="cannot be read as a video") as error:
+        open_source(path)
+    assert hint in (error.value.hint or "")
+
+
 def test_a_file_of_nothing_but_damage_is_refused(tmp_path, make_video):
     path = make_video(tmp_path / "good.mp4", 6, b_frames=0)
     for number in range(6):

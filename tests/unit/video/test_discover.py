@@ -86,3 +86,41 @@ def test_a_folder_of_folders_says_how(tree):
     with pytest.raises(VideoError, match="--recursive"):
         discover([tree / "outer"])
     assert len(discover([tree / "outer"], recursive=True)) == 1
+
+
+@pytest.fixture
+def looped(tree):
+    """Two links up in each folder: 2^40 ways before the system says stop."""
+    for name in ("up", "around"):
+        (tree / "day2" / "deep" / name).symlink_to(tree)
+        (tree / "day2" / name).symlink_to("..")
+    (tree / "self").symlink_to("self")
+    (tree / "twin").symlink_to("day2")
+    return tree
+
+
+def test_links_in_a_circle_are_followed_once(looped):
+    plain = ["clip2.MOV", "clip10.mp4", "day2/a.mkv", "day2/deep/b.webm", "frames"]
+    assert _names(looped, discover([looped], recursive=True)) == plain
+    assert _names(looped, discover([looped / "**" / "*.m*"])) == ["clip10.mp4", "day2/a.mkv"]
+    assert _names(looped, discover([looped / "**"])) == [
+        *("clip2.MOV", "clip10.mp4", "day2/a.mkv", "day2/deep/b.webm"),
+        *("frames", "frames/1.png", "frames/2.png", "poster.jpg"),
+    ]
+
+
+def test_patterns_of_any_depth(tree, monkeypatch):
+    assert _names(tree, discover([tree / "d*" / "**" / "*.webm"])) == ["day2/deep/b.webm"]
+    assert _names(tree, discover([tree / "**" / "deep" / "**" / "*"])) == ["day2/deep/b.webm"]
+    assert _names(tree, discover([tree / "**" / "**" / "day2" / "*"])) == ["day2/a.mkv", "day2/deep/b.webm"]
+    monkeypatch.chdir(tree)
+    assert [path.as_posix() for path in discover(["**/*.mkv"])] == ["day2/a.mkv"]
+    (tree / "d[1]" / "*").mkdir(parents=True)
+    (tree / "d[1]" / "*" / "x.mkv").write_bytes(b"x")
+    assert [path.as_posix() for path in discover(["**/x.mkv"])] == ["d[1]/*/x.mkv"]
+
+
+@pytest.mark.parametrize("name", ["x" * 300 + ".mp4", "a/" * 3000 + "x.mp4"])
+def test_names_beyond_the_system_are_refused(tree, name):
+    with pytest.raises(VideoError, match="File name too long"):
+        discover([tree / name])

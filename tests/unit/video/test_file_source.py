@@ -118,6 +118,12 @@ def test_a_range_after_the_end_is_empty(tmp_path, make_video):
     assert _read(make_video(tmp_path / "short.mp4", 5), start_s=10.0)[0] == []
 
 
+def test_a_name_beyond_the_system_is_refused(tmp_path):
+    for open_it in (open_source, probe):
+        with pytest.raises(VideoError, match=r"xx\.mp4: cannot be read: File name too long"):
+            open_it(tmp_path / ("x" * 300 + ".mp4"))
+
+
 def test_an_empty_range_is_refused(tmp_path, make_video):
     with pytest.raises(ConfigError, match=r"end 1.0 s is not after start 2.0 s"):
         open_source(make_video(tmp_path / "short.mp4", 5), start_s=2.0, end_s=1.0)
