@@ -215,3 +215,25 @@ def test_a_source_of_sound_must_exist(tmp_path):
     with pytest.raises(VideoError, match="no such file"):
         _write(tmp_path / "v.mp4", [0], audio_from=tmp_path / "gone.mp4")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("size", [(96, 64), (160, 120), (304, 96)])
+@pytest.mark.parametrize("num_threads", [1, 2])
+def test_the_same_pictures_give_the_same_bytes_whatever_memory_held_before(tmp_path, size, num_threads):
+    random = np.random.default_rng(0)
+    width, height = size
+    base = random.integers(0, 128, (-(-height // 8), -(-width // 8), 3), dtype=np.uint8)
+    base = base.repeat(8, 0).repeat(8, 1)[:height, :width]
+    pictures = [np.roll(base, k, 1) + random.integers(0, 20, base.shape, dtype=np.uint8) for k in range(50)]
+    written = set()
+    for _ in range(5):
+        rubbish = [random.bytes(int(num_bytes)) for num_bytes in random.integers(1, 1 << 20, 8)]
+        del rubbish
+        path = tmp_path / "v.mp4"
+        with VideoSink(
+            path, size_wh=size, time_base=MS, fps=Fraction(25), overwrite=True, num_threads=num_threads
+        ) as sink:
+            for k, picture in enumerate(pictures):
+                sink.write(picture, 40 * k)
+        written.add(path.read_bytes())
+    assert len(written) == 1
