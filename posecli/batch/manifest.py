@@ -7,6 +7,7 @@ A line that a power cut has torn is no JSON; readers pass over it.
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,8 +20,11 @@ import orjson
 
 from posecli.batch.request import Shard
 from posecli.errors import OutputError
+from posecli.pipeline.lines import read_lines
 
 Record = Mapping[str, Any]
+
+_MAX_LINE_BYTES = 1 << 26  # a record has hundreds; warnings of a video may be many
 
 
 def manifest_path(out_dir: Path, shard: Shard) -> Path:
@@ -145,20 +149,15 @@ class History:
 
 
 def _lines(path: Path) -> Iterator[Record | None]:
-    try:
-        with path.open("rb") as stream:
-            for line in stream:
-                if not line.strip():
-                    continue
-                try:
-                    record = orjson.loads(line)
-                except orjson.JSONDecodeError:
-                    record = None
-                yield record if isinstance(record, dict) else None
-    except FileNotFoundError:
-        return
-    except OSError as error:
-        raise OutputError(f"{path}: cannot be read: {error.strerror}") from error
+    with contextlib.suppress(FileNotFoundError):
+        for line in read_lines(path, max_bytes=_MAX_LINE_BYTES):
+            if not line.strip():
+                continue
+            try:
+                record = orjson.loads(line)
+            except orjson.JSONDecodeError:
+                record = None
+            yield record if isinstance(record, dict) else None
 
 
 def _is_torn(path: Path) -> bool:

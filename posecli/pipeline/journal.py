@@ -19,6 +19,7 @@ from typing import Any, BinaryIO
 import orjson
 
 from posecli.errors import OutputError
+from posecli.pipeline.lines import read_lines
 
 _OPTIONS = orjson.OPT_SERIALIZE_NUMPY
 _VERSION = 2
@@ -50,7 +51,7 @@ class Journal:
         resume: Where to go on, ``None`` at the beginning.
 
     Raises:
-        OutputError: The file cannot be written.
+        OutputError: The file cannot be written, or is none of ours.
     """
 
     def __init__(self, path: Path, run: Mapping[str, Any]) -> None:
@@ -186,10 +187,9 @@ class Journal:
 def _records(path: Path) -> Iterator[tuple[dict[str, Any], int]]:
     """Intact records from the start, with the offset after each; stops at the first torn one."""
     end = 0
-    with path.open("rb") as stream:
-        for line in stream:
-            checksum, _, body = line.rstrip(b"\n").partition(b" ")
-            if not line.endswith(b"\n") or checksum != b"%08x" % zlib.crc32(body):
-                return
-            end += len(line)
-            yield orjson.loads(body), end
+    for line in read_lines(path):
+        checksum, _, body = line.rstrip(b"\n").partition(b" ")
+        if not line.endswith(b"\n") or checksum != b"%08x" % zlib.crc32(body):
+            return
+        end += len(line)
+        yield orjson.loads(body), end
