@@ -22,6 +22,8 @@ from posecli.batch.worker import CannotStart, Finished, Ready, WorkerSetup, Work
 from posecli.errors import DeviceError, PoseCliError
 
 TICK_S = 0.25
+_SHOW_EVERY_S = 0.1
+_SHOW_SHARE = 50.0  # times as long is spent on other things
 _GRACE_S = 20.0
 _MAX_FAILED_STARTS = 2
 
@@ -61,6 +63,7 @@ class LocalEngine:
         self._begin_s = monotonic()
         self._ready_s: float | None = None
         self._frames = 0
+        self._next_show_s = 0.0
         self._setup = WorkerSetup(
             settings=request.settings,
             style=request.overlay_style,
@@ -93,6 +96,7 @@ class LocalEngine:
                 self._read_headers()
                 while self._is_at_work() and not interruptions.count:
                     self._step()
+                self._tell_status()
                 if interruptions.count:
                     self._stop(interruptions)
                 return interruptions.count > 0
@@ -109,7 +113,15 @@ class LocalEngine:
         self._listen()
         self._check_time()
         self._fill_up()
+        if monotonic() >= self._next_show_s:
+            self._tell_status()
+
+    def _tell_status(self) -> None:
+        """Adding up a long queue takes time: however often workers wake us up, it stays a small part of it."""
+        begin_s = monotonic()
         self._show(self.status())
+        end_s = monotonic()
+        self._next_show_s = end_s + max(_SHOW_EVERY_S, _SHOW_SHARE * (end_s - begin_s))
 
     def _start(self, number: int) -> None:
         self._workers.append(self._new_worker(number))
