@@ -11,7 +11,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any, Protocol
 
-from posecli.atomic import check_output
+from posecli.atomic import check_output, remove_partial_files
 from posecli.crew import Crew
 from posecli.errors import ConfigError, VideoError
 from posecli.formats.coco import write_coco_dataset
@@ -26,6 +26,7 @@ from posecli.pipeline.models import Models, load_models
 from posecli.pipeline.second_pass import collect, finish_poses
 from posecli.pipeline.settings import AnnotateSettings
 from posecli.pipeline.threads import all_threads, decoder_threads
+from posecli.pipeline.unchanged import Unchanged
 from posecli.pose.windows import WindowPlan
 from posecli.records import Annotation, Frame
 from posecli.stopwatch import Stopwatch
@@ -115,6 +116,7 @@ def annotate(
     if outputs.motion and settings.lift is None:
         raise ConfigError("TRC, BVH and NPZ files hold 3D poses", hint="ask for 3D poses too, with --3d")
     with ExitStack() as stack:
+        unchanged = Unchanged(video)
         crew = models.crew if models is not None else stack.enter_context(all_threads())
         source = stack.enter_context(_open(video, settings, settings.start_s, crew))
         journal_file = journal_path(outputs.poses)
@@ -124,8 +126,12 @@ def annotate(
         record = models.record()
         journal = stack.enter_context(Journal(journal_file, {**record, **_fingerprint(video)}))
         try:
+            unchanged.check()
             _check_outputs(video, outputs, journal.written_outputs(), overwrite=overwrite)
-            run = _Run(video, source, models, journal, report)
+            if journal.resume is not None:
+                for path in outputs.paths():
+                    remove_partial_files(path)  # what the run that was killed was in the middle of writing
+            run = _Run(video, source, models, journal, report, unchanged)
             return run.finish(outputs, record, command)
         except BaseException:
             if not journal.is_worth_keeping:
@@ -142,6 +148,7 @@ class _Run:
     models: Models
     journal: Journal
     report: Progress
+    unchanged: Unchanged
 
     def finish(self, outputs: Outputs, record: Mapping[str, Any], command: tuple[str, ...]) -> AnnotateResult:
         """Run all passes and write everything."""
@@ -284,6 +291,7 @@ class _Run:
             if path is not None:
                 write(path)
                 self.journal.note_output(path)
+        self._check_input(outputs)
         timings["write"] = perf_counter() - start
         counts = {
             "frames": total,
@@ -295,6 +303,16 @@ class _Run:
         self.journal.note_output(report_path)
         write_coco_dataset(annotation, outputs.poses, overwrite=True)
         return drawing, motion_files
+
+    def _check_input(self, outputs: Outputs) -> None:
+        """What two different videos have gone into is of no use to anybody."""
+        try:
+            self.unchanged.check()
+        except VideoError:
+            for path in outputs.paths():
+                if path.name in self.journal.written_outputs():
+                    path.unlink(missing_ok=True)
+            raise
 
 
 def _open(video: Path, settings: AnnotateSettings, start_s: float | None, crew: Crew) -> Source:
