@@ -7,6 +7,7 @@ from pathlib import Path
 
 from posecli.batch.outcome import Failure
 from posecli.formats.run import run_report_path
+from posecli.pipeline.stretches import Stretch
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +27,22 @@ class OutputFiles:
 
 
 @dataclass(frozen=True, slots=True)
+class Part:
+    """What there is to do about a long video: one of its stretches, or, when all are done (``position`` is ``None``), to join them."""
+
+    stretches: tuple[Stretch, ...]
+    position: int | None
+
+    @property
+    def share(self) -> float:
+        """Of the video's length."""
+        return 0.0 if self.position is None else 1.0 / len(self.stretches)
+
+    def __str__(self) -> str:
+        return "joining" if self.position is None else f"{self.position + 1}/{len(self.stretches)}"
+
+
+@dataclass(frozen=True, slots=True)
 class Job:
     """One video to annotate.
 
@@ -34,12 +51,14 @@ class Job:
         name: Its poses file relative to the output folder, with slashes: what the manifest calls it.
         files: What to write.
         problem: Why it cannot be annotated, known beforehand.
+        part: Of a long video; ``None``: all of it.
     """
 
     video: Path
     name: str
     files: OutputFiles
     problem: Failure | None = None
+    part: Part | None = None
 
 
 def printable(path: Path | str) -> str:
@@ -48,4 +67,4 @@ def printable(path: Path | str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
-__all__ = ["Job", "OutputFiles", "printable"]
+__all__ = ["Job", "OutputFiles", "Part", "printable"]

@@ -91,8 +91,8 @@ class Ledger:
     def start(self, job: Job, *, worker: int, attempt: int, decision: Decision) -> None:
         """A worker gets the video."""
         self._started_s.setdefault(job.name, perf_counter())
-        record = {**_head("started", job), "worker": worker, "reason": decision.reason}
-        if attempt == 1:
+        record = {**_head("started", job), **_part(job), "worker": worker, "reason": decision.reason}
+        if attempt == 1 and job.part is None:
             before = glance_json(job.files.poses)
             self._note(
                 {
@@ -108,7 +108,7 @@ class Ledger:
     def retry(self, job: Job, failure: Failure) -> None:
         """It goes to another worker."""
         self.tally.retries += 1
-        record = {**_head("retry", job), "message": failure.message}
+        record = {**_head("retry", job), **_part(job), "message": failure.message}
         self._note(record)
         self._tell(record)
 
@@ -145,7 +145,14 @@ class Ledger:
     def stage(self, job: Job, stage: str, *, frame: int, seconds: float, worker: int) -> None:
         """A stage of a video is over; for the log only."""
         self._log.write(
-            "info", "stage", video=printable(job.video), stage=stage, frame=frame, duration_s=seconds, worker=worker
+            "info",
+            "stage",
+            video=printable(job.video),
+            stage=stage,
+            frame=frame,
+            duration_s=seconds,
+            worker=worker,
+            **_part(job),
         )
 
     def remark(self, message: str, **facts: Any) -> None:
@@ -188,6 +195,10 @@ _WHY = {"foreign": "this batch has not made it", "other settings": "was made wit
 
 def _head(event: str, job: Job) -> dict[str, Any]:
     return {"event": event, "video": printable(job.video), "output": printable(job.name)}
+
+
+def _part(job: Job) -> dict[str, str]:
+    return {} if job.part is None else {"part": str(job.part)}
 
 
 def _clean(record: Mapping[str, Any]) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -23,6 +24,7 @@ class Queue:
         self._sizes = {task.job.name: _num_bytes(task.job.video) for task in tasks}
         self._headers: dict[str, Header] = {}
         self._is_sorted = False
+        self._parts: Counter[str] = Counter()
 
     def __len__(self) -> int:
         return len(self._tasks) + len(self._later)
@@ -33,8 +35,31 @@ class Queue:
             self._headers = dict(headers)
             self._is_sorted = False
 
+    @property
+    def num_whole(self) -> int:
+        """Tasks that are a whole video."""
+        return len(self) - self._parts.total()
+
+    def names_of_parts(self) -> set[str]:
+        """Of the jobs only parts of which are waiting."""
+        return set(self._parts)
+
+    def add(self, tasks: Sequence[Task]) -> None:
+        """Parts of videos."""
+        self._tasks += tasks
+        self._count(tasks, 1)
+        self._is_sorted = False
+
+    def drop(self, name: str) -> None:
+        """Forget all parts of a job."""
+        if name in self._parts:
+            del self._parts[name]
+            self._tasks = [task for task in self._tasks if task.job.name != name]
+            self._later = [task for task in self._later if task.job.name != name]
+
     def put_back(self, task: Task, *, is_last: bool = False) -> None:
         """Try a task again: next, or when all others are done."""
+        self._count([task], 1)
         if is_last:
             self._later.append(task)
         else:
@@ -42,6 +67,11 @@ class Queue:
 
     def take(self) -> Task:
         """The longest."""
+        task = self._take()
+        self._count([task], -1)
+        return task
+
+    def _take(self) -> Task:
         if not self._tasks:
             return self._later.pop(0)
         if not self._is_sorted:
@@ -52,7 +82,7 @@ class Queue:
 
     def num_frames(self, default: float) -> float:
         """Of all tasks together, as far as their headers say."""
-        return sum(self.frames_of(task) or default for task in (*self._tasks, *self._later))
+        return sum(self._frames_or(task, default) for task in (*self._tasks, *self._later))
 
     def frames_of(self, task: Task) -> int | None:
         """As its header says."""
@@ -63,9 +93,25 @@ class Queue:
         known = [header.num_frames for header in self._headers.values() if header.num_frames is not None]
         return sum(known) / len(known) if known else None
 
+    def _frames_or(self, task: Task, default: float) -> float:
+        share = 1.0 if task.job.part is None else task.job.part.share
+        return (self.frames_of(task) or default) * share
+
+    def _count(self, tasks: Sequence[Task], change: int) -> None:
+        for task in tasks:
+            if task.job.part is None:
+                continue
+            self._parts[task.job.name] += change
+            if not self._parts[task.job.name]:
+                del self._parts[task.job.name]
+
     def _length(self, task: Task, seconds_per_byte: float) -> float:
+        part = task.job.part
+        if part is not None and part.position is None:
+            return float("inf")  # the video waits for nothing else
         known = self._headers.get(task.job.name, Header()).duration_s
-        return known if known is not None else self._sizes[task.job.name] * seconds_per_byte
+        length = known if known is not None else self._sizes[task.job.name] * seconds_per_byte
+        return length * (1.0 if part is None else part.share)
 
     def _seconds_per_byte(self) -> float:
         known = [(h.duration_s, self._sizes[name]) for name, h in self._headers.items() if h.duration_s is not None]

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from posecli.errors import ConfigError, DeviceError, FormatError, OutputError, PoseCliError, VideoError, WeightsError
+from posecli.pipeline.stretches import Stretch
 
 FailureKind = Literal[
     "input", "output", "weights", "device", "config", "memory", "timeout", "died", "bug", "other", "changed"
@@ -80,12 +81,14 @@ class Outcome:
         facts: JSON values, of a success: see `posecli.batch.task.annotate_job`.
         failure: ``None``: it succeeded.
         is_stopped: Whether it was asked to stop, and left its journal for the next time.
+        stretches: The video is long, nothing was done yet: these first.
     """
 
     seconds: float
     facts: dict[str, Any] = field(default_factory=dict)
     failure: Failure | None = None
     is_stopped: bool = False
+    stretches: tuple[Stretch, ...] = ()
 
 
 def _one_line(text: str) -> str:

@@ -2,7 +2,8 @@
 
 The driver (this process) alone writes the manifest, the log and the summary; workers write the outputs of their video. So videos and
 output folder must lie on a file system that all nodes share under the same paths; a worker that does not see the output folder, or
-has other weights or another posecli, is refused before it gets a video. A long video is one task, however long: it is not split.
+has other weights or another posecli, is refused before it gets a video. A long video is several calls (`posecli.batch.split`): a dead
+worker costs no more than the chunk of the stretch it was at, which goes on from its journal elsewhere.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from posecli.batch.ray_actor import Annotator, Greeting, RaySetup
 from posecli.batch.ray_cluster import Node, connected, list_nodes
 from posecli.batch.request import BatchRequest, num_cores
 from posecli.batch.run import EngineMaker
+from posecli.batch.split import num_parts
 from posecli.batch.status import Status
 from posecli.batch.survey import Survey
 from posecli.batch.worker import Ready
@@ -270,7 +272,7 @@ class RayEngine(LocalEngine):
 
     def _size(self, nodes: list[Node]) -> int:
         """Decide how many workers there are; their CPU threads."""
-        request, num_tasks = self._request, len(self._tasks)
+        request = self._request
         is_cluster = self._options.address is not None
         most = max((node.cpus for node in nodes if node.is_alive), default=0.0)
         threads = self._setup.threads
@@ -284,7 +286,8 @@ class RayEngine(LocalEngine):
                 hint="fewer --threads, or --device cpu; see: ray status",
             )
         if is_cluster or self._gpus:
-            self._num_workers = min(request.workers or rooms, num_tasks)
+            most_workers = request.workers or rooms
+            self._num_workers = min(most_workers, num_parts(self._tasks, request, enough=most_workers))
         return threads
 
     def _new_worker(self, number: int) -> AnyWorker:

@@ -14,6 +14,7 @@ from typing import Any
 from posecli.download import file_sha256
 from posecli.errors import ConfigError
 from posecli.pipeline.settings import AnnotateSettings
+from posecli.pipeline.stretches import SplitConfig
 from posecli.weights import WEIGHTS, resolve_weights
 
 _MAX_DEFAULT_WORKERS = 8
@@ -69,6 +70,7 @@ class BatchRequest:
         threads: CPU threads of each; ``None``: the cores, shared out.
         timeout_s: Longest time for one video.
         command: For the run reports.
+        split: Which videos are so long that several workers share one; ``None``: none.
     """
 
     inputs: tuple[str, ...]
@@ -85,6 +87,7 @@ class BatchRequest:
     threads: int | None = None
     timeout_s: float | None = None
     command: tuple[str, ...] = ()
+    split: SplitConfig | None = None
 
     def __post_init__(self) -> None:
         if self.settings.boxes is not None or self.settings.detector == "boxes":
@@ -107,10 +110,15 @@ class BatchRequest:
             content["overlay_style"] = self.overlay_style
         return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
-    def num_workers(self, num_videos: int) -> int:
-        """Processes to start: never more than videos; by default one for every two cores, one on a GPU."""
+    @property
+    def max_workers(self) -> int:
+        """Processes at most: by default one for every two cores, one on a GPU."""
         default = 1 if self.settings.device != "cpu" else min(_MAX_DEFAULT_WORKERS, max(1, num_cores() // 2))
-        return max(1, min(self.workers or default, num_videos))
+        return self.workers or default
+
+    def num_workers(self, num_videos: int) -> int:
+        """Processes to start: never more than videos (or parts of long ones)."""
+        return max(1, min(self.max_workers, num_videos))
 
     def num_threads(self, num_workers: int) -> int:
         """CPU threads of each process."""

@@ -13,11 +13,13 @@ from posecli.batch.decide import stamp
 from posecli.batch.identity import Glance, content_sha256
 from posecli.batch.job import Job, OutputFiles
 from posecli.batch.outcome import Failure, Outcome, failure_of
-from posecli.errors import OutputError
+from posecli.errors import OutputError, VideoError
 
 if TYPE_CHECKING:
     from posecli.pipeline.annotate import AnnotateResult, Progress
+    from posecli.pipeline.long_video import JoinEnd
     from posecli.pipeline.models import Models
+    from posecli.pipeline.stretches import SplitConfig, Stretch
 
 
 class StopAsked(BaseException):
@@ -31,8 +33,9 @@ def annotate_job(
     style: str = "default",
     command: tuple[str, ...] = (),
     progress: Progress | None = None,
+    split: SplitConfig | None = None,
 ) -> Outcome:
-    """Annotate a video; its outputs are replaced if they are there, for the caller has decided that.
+    """Annotate a video, or the part of it that the job names; outputs are replaced if they are there, for the caller has decided that.
 
     Args:
         job: The video.
@@ -40,13 +43,20 @@ def annotate_job(
         style: Of the overlay.
         command: For the run report.
         progress: May raise `StopAsked`.
+        split: When a video is long; ``None``: however long, it is done here and now.
 
     Returns:
-        The end. Facts of a success: ``frames``, ``people``, ``poses``, ``resumed_at_frame``, ``warnings``, ``notes``, ``timings_s``;
-        ``input`` and ``sha256`` of the video, ``stamp`` of the poses file.
+        The end. Of a long video: its stretches, with nothing done. Of a stretch: how many frames an earlier run had done, as
+        ``resumed``. Facts of another success: ``frames``, ``people``, ``poses``, ``resumed_at_frame``, ``warnings``, ``notes``,
+        ``timings_s``; ``input`` and ``sha256`` of the video, ``stamp`` of the poses file.
     """
     start = perf_counter()
     try:
+        if job.part is None and split is not None and (stretches := _split(job, models, split)):
+            return Outcome(perf_counter() - start, stretches=stretches)
+        if job.part is not None and job.part.position is not None:
+            resumed = _annotate_stretch(job, job.part.stretches, job.part.position, models, progress)
+            return Outcome(perf_counter() - start, {"resumed": resumed})
         facts = _annotate(job, models, style, command, progress)
     except StopAsked:
         return Outcome(perf_counter() - start, is_stopped=True)
@@ -64,24 +74,58 @@ def _annotate(
     job: Job, models: Models, style: str, command: tuple[str, ...], progress: Progress | None
 ) -> dict[str, Any] | None:
     from posecli.pipeline.annotate import Outputs, annotate
+    from posecli.pipeline.long_video import join_stretches, remove_stretches
 
     _make_folder(job.files.poses.parent)
     remove_leftovers(job.files)
     files = job.files
     outputs = Outputs(files.poses, overlay=files.overlay, sheet=files.sheet, overlay_style=style)
     before = _glance(job.video)
+    joined = None if job.part is None else join_stretches(job.video, job.part.stretches, files.poses, models)
+    if joined is None and job.part is not None:
+        what = f"{job.video}: has changed while it was being annotated"
+        raise VideoError(what, hint="give the same command again when nobody writes to the video any more")
     result = annotate(job.video, outputs, overwrite=True, command=command, progress=progress, models=models)
     if before is None or before != _glance(job.video):
         return None
+    remove_stretches(files.poses)
     return {
         **_counts(result),
-        "resumed_at_frame": result.resumed_at_frame,
-        "warnings": list(result.warnings),
-        "notes": list(result.notes),
-        "timings_s": {stage: round(seconds, 3) for stage, seconds in result.timings_s.items()},
+        **_told(result, joined),
         "input": before.to_json(),
         "sha256": content_sha256(job.video),
         "stamp": stamp(files.poses),
+    }
+
+
+def _split(job: Job, models: Models, split: SplitConfig) -> tuple[Stretch, ...]:
+    from posecli.pipeline.long_video import split_video
+
+    return split_video(job.video, models, split)
+
+
+def _annotate_stretch(
+    job: Job, stretches: tuple[Stretch, ...], position: int, models: Models, progress: Progress | None
+) -> int:
+    from posecli.pipeline.long_video import annotate_stretch, stretches_folder
+
+    poses = job.files.poses
+    _make_folder(stretches_folder(poses))
+    return annotate_stretch(job.video, stretches, position, poses, models, progress=progress)
+
+
+def _told(result: AnnotateResult, joined: JoinEnd | None) -> dict[str, Any]:
+    """What a run has to say; the first pass of a long video has been that of its stretches."""
+    warnings, notes, timings_s = list(result.warnings), list(result.notes), dict(result.timings_s)
+    if joined is not None:
+        warnings = list(dict.fromkeys([*joined.warnings, *warnings]))
+        notes = list(dict.fromkeys([*joined.notes, *notes]))
+        timings_s |= joined.timings_s
+    return {
+        "resumed_at_frame": None if joined is not None else result.resumed_at_frame,
+        "warnings": warnings,
+        "notes": notes,
+        "timings_s": {stage: round(seconds, 3) for stage, seconds in timings_s.items()},
     }
 
 

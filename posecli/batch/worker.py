@@ -20,6 +20,7 @@ from posecli.batch.parent import end_with_parent
 from posecli.batch.task import StopAsked, annotate_job, throttled
 from posecli.errors import DeviceError, PoseCliError
 from posecli.pipeline.settings import AnnotateSettings
+from posecli.pipeline.stretches import SplitConfig
 
 if TYPE_CHECKING:
     from posecli.pipeline.models import Models
@@ -29,13 +30,14 @@ _PROGRESS_EVERY_S = 0.2
 
 @dataclass(frozen=True)
 class WorkerSetup:
-    """What a worker needs to know before its first video."""
+    """What a worker needs to know before its first video; ``split``: when one is so long that others should help."""
 
     settings: AnnotateSettings
     style: str
     threads: int
     command: tuple[str, ...]
     parent_id: int
+    split: SplitConfig | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,7 +186,7 @@ def do(
         check()
         tell(stage, done, total, speeds)
 
-    return annotate_job(job, models, style=setup.style, command=setup.command, progress=progress)
+    return annotate_job(job, models, style=setup.style, command=setup.command, progress=progress, split=setup.split)
 
 
 __all__ = ["CannotStart", "Finished", "Ready", "Stop", "WorkerSetup", "Working", "do", "load", "work"]

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from posecli.batch.request import BatchRequest
     from posecli.batch.run import EngineMaker
     from posecli.pipeline.settings import AnnotateSettings
+    from posecli.pipeline.stretches import SplitConfig
 
 
 def batch(
@@ -106,6 +107,14 @@ def batch(
             "--gpus-per-task", help="Part of a GPU for each Ray worker, 0.25: four share one. Default: all of it."
         ),
     ] = None,
+    split_minutes: Annotated[
+        float | None,
+        typer.Option(
+            "--split-minutes",
+            min=0.0,
+            help="Share out videos longer than this among the workers, in parts; 0: never. Default: 10 with ray, 0 with local.",
+        ),
+    ] = None,
     log_file: Annotated[
         Path | None, typer.Option("--log-file", help="Append a line of JSON there for everything that happens.")
     ] = None,
@@ -122,8 +131,8 @@ def batch(
     goes on where it stopped, and leaves out what is done. Exit code 0: all done; 3: some videos failed. OUT_DIR gets manifest.jsonl
     (what happened to each video) and summary.json besides.
 
-    With --engine ray, the videos and OUT_DIR must lie where all machines of the cluster see them under the same path. Each video is
-    done by one worker, a long one too: it is not split.
+    With --engine ray, the videos and OUT_DIR must lie where all machines of the cluster see them under the same path. A long video is
+    done by several workers at a time, in parts that overlap: the poses are those of one worker, but for the last digits at the seams.
 
     Example: posecli batch videos/ --out-dir poses/
     """
@@ -163,6 +172,7 @@ def batch(
         threads=threads,
         timeout_s=timeout,
         command=("posecli", *sys.argv[1:]),
+        split=_split(split_minutes, engine),
     )
     make_engine = _engine(engine, address, gpus_per_task)
     if dry_run:
@@ -176,6 +186,14 @@ def _settings(**values: Any) -> AnnotateSettings:
     from posecli.pipeline.settings import AnnotateSettings
 
     return AnnotateSettings(**values)
+
+
+def _split(minutes: float | None, engine: str) -> SplitConfig | None:
+    from posecli.pipeline.stretches import SplitConfig
+
+    if minutes is None:
+        return SplitConfig() if engine == "ray" else None
+    return SplitConfig(minutes) if minutes else None
 
 
 def _engine(name: str, address: str | None, gpus_per_task: float | None) -> EngineMaker:

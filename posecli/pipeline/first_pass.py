@@ -101,6 +101,7 @@ class FirstPass:
         crew: Who works: helpers decode, look for people and estimate, the caller follows people and writes the journal, in order. What
             comes out is the same whatever their number.
         times: ``times.stopwatch`` should be the estimator's too.
+        stop_chunk: Where to stop, a place to go on from; ``None``: where the video ends.
     """
 
     detector: Detector
@@ -112,6 +113,7 @@ class FirstPass:
     crew: Crew = field(default_factory=lambda: Crew(1))
     times: StageTimes = field(default_factory=StageTimes)
     mergers: dict[int, WindowMerger] = field(default_factory=dict)
+    stop_chunk: int | None = None
 
     def run(
         self,
@@ -132,6 +134,8 @@ class FirstPass:
         buffer, route, stopwatch = FrameBuffer(), self.route, self.times.stopwatch
         with Scout(frames, self.detector, route, self.crew, first_chunk=start_chunk, stopwatch=stopwatch) as scout:
             for chunk in itertools.count(start_chunk):
+                if chunk == self.stop_chunk:
+                    return
                 step = scout.step(chunk)
                 self.times.num_frames += len(step.frames)
                 buffer.add(step.frames)
@@ -182,7 +186,8 @@ class FirstPass:
             "poses": poses,
             "colours": colours,
         }
-        has_state = is_last or chunk % _CHUNKS_BETWEEN_STATES == _CHUNKS_BETWEEN_STATES - 1
+        is_due = chunk % _CHUNKS_BETWEEN_STATES == _CHUNKS_BETWEEN_STATES - 1
+        has_state = is_last or is_due or chunk + 1 == self.stop_chunk
         state = self._state(buffer, route.first_needed(chunk + 1)) if has_state else None
         journal.write_chunk(chunk, content, state=state)
 

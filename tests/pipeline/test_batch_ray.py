@@ -23,7 +23,9 @@ from posecli.batch.run import run_batch
 from posecli.batch.status import Status
 from posecli.cli.app import app
 from posecli.errors import ConfigError, DeviceError
+from posecli.pipeline.annotate import Outputs, annotate
 from posecli.pipeline.settings import AnnotateSettings
+from posecli.pipeline.stretches import SplitConfig
 
 MakeVideo = Callable[..., Path]
 SIZE = (96, 64)
@@ -95,6 +97,34 @@ def test_a_worker_killed_in_the_middle_costs_no_byte(
 
     again = run_batch(request, make_engine=ray_engine(RayOptions()))
     assert (len(again.tally.skipped), len(again.tally.done), len(again.tally.failed)) == (3, 0, 1)
+
+
+def test_a_worker_killed_at_a_stretch_of_a_long_video_costs_that_stretch_only(
+    ray: Any, tmp_path: Path, plain: AnnotateSettings, make_video: MakeVideo
+) -> None:
+    video = make_video(tmp_path / "long.mp4", 600, SIZE, fps=5)
+    split = SplitConfig(max_minutes=0.7)
+    request = BatchRequest((str(video),), tmp_path / "ray", plain, workers=2, threads=1, overlay=True, split=split)
+    killer = Killer("long.mp4 (2/3)")
+    summary = run_batch(request, show=killer, make_engine=ray_engine(RayOptions()), log_file=tmp_path / "log.jsonl")
+
+    assert killer.killed is not None
+    assert len(killer.seen) >= 2
+    [done] = summary.tally.done
+    assert (done["frames"], summary.tally.retries, summary.num_left) == (600, 1, 0)
+    records = [json.loads(line) for line in (tmp_path / "ray" / "manifest.jsonl").read_text().splitlines()]
+    assert [record["event"] for record in records] == ["begin", "started", "retry", "done", "end"]
+    assert records[2]["part"] == "2/3"
+    begun = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    parts = [line.get("part") for line in begun if line["event"] == "started"]
+    assert sorted({str(part) for part in parts}) == ["1/3", "2/3", "3/3", "None", "joining"]
+    assert sum(part is not None for part in parts) == 5
+    # nothing but the results lies there
+    assert not [path for path in (tmp_path / "ray").iterdir() if path.name.endswith((".stretches", ".journal"))]
+
+    annotate(video, Outputs(tmp_path / "whole.json", overlay=tmp_path / "whole.mp4"), plain)
+    assert (tmp_path / "ray" / "long.poses.json").read_bytes() == (tmp_path / "whole.json").read_bytes()
+    assert (tmp_path / "ray" / "long.overlay.mp4").read_bytes() == (tmp_path / "whole.mp4").read_bytes()
 
 
 def test_a_small_task_says_where_and_with_what_it_ran(ray: Any) -> None:
