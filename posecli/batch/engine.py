@@ -15,6 +15,7 @@ from posecli.batch.outcome import Failure, Outcome
 from posecli.batch.pool import AnyWorker, Task, Worker
 from posecli.batch.request import BatchRequest
 from posecli.batch.signals import Interruptions
+from posecli.batch.split import LongVideos, is_on_the_way, num_parts
 from posecli.batch.status import Status, WorkerStatus
 from posecli.batch.survey import Survey
 from posecli.batch.task import remove_leftovers
@@ -53,13 +54,15 @@ class LocalEngine:
         self._request, self._ledger, self._show, self._lock_fd = request, ledger, show, lock_fd
         self._tasks = [Task(job, decision) for job, decision in found.todo]
         self._queue = Queue(self._tasks)
-        self._num_workers = request.num_workers(len(self._tasks))
+        self._long = LongVideos()
+        self._num_workers = request.num_workers(num_parts(self._tasks, request, enough=request.max_workers))
         self._total = found.num_videos
         self._workers: list[AnyWorker] = []
         self._headers: HeaderReader | None = None
         self._num_failed_starts = 0
         self._start_error: PoseCliError | None = None
-        self._num_stopped = 0
+        self._stopped: set[str] = set()
+        self._failed: set[str] = set()
         self._begin_s = monotonic()
         self._ready_s: float | None = None
         self._frames = 0
@@ -70,12 +73,13 @@ class LocalEngine:
             threads=request.num_threads(self._num_workers),
             command=request.command,
             parent_id=os.getpid(),
+            split=request.split,
         )
 
     @property
     def num_left(self) -> int:
         """Videos not reached, or not finished because of an interruption."""
-        return len(self._queue) + self._num_stopped
+        return self._queue.num_whole + len((self._queue.names_of_parts() | self._stopped) - self._failed)
 
     def run(self) -> bool:
         """Work until nothing is left.
@@ -194,18 +198,20 @@ class LocalEngine:
 
     def _finish(self, worker: AnyWorker, outcome: Outcome) -> None:
         task = worker.take_back()
-        if task is None:
+        if task is None or task.job.name in self._failed:
             return
         if outcome.is_stopped:
-            self._num_stopped += 1
+            self._stopped.add(task.job.name)
+        elif outcome.failure is None and is_on_the_way(task, outcome):
+            self._queue.add(self._long.follow(task, outcome))
         elif outcome.failure is None:
-            self._ledger.done(task.job, outcome, worker=worker.number)
+            self._ledger.done(task.job, self._long.end(task, outcome), worker=worker.number)
         elif _is_memory(outcome.failure) and task.attempt < self.max_attempts:
             self._ledger.retry(task.job, outcome.failure)
             self._queue.put_back(task, is_last=True)
             self._remove(worker)  # a new process has no memory lost in pieces
         else:
-            self._ledger.fail(task.job, outcome.failure, seconds=outcome.seconds)
+            self._fail(task, outcome.failure, seconds=outcome.seconds)
 
     def _bury(self, worker: AnyWorker) -> None:
         cause = worker.cause_of_death()
@@ -220,13 +226,21 @@ class LocalEngine:
             self._dismiss(worker, f"worker {worker.number} died ({cause})")
             return
         self._remove(worker)
+        if task.job.name in self._failed:
+            return
         remove_leftovers(task.job.files)
         failure = Failure.of("died", f"{printable(task.job.video)}: worker died ({cause})")
         if task.attempt < self.max_attempts:
             self._ledger.retry(task.job, failure)
             self._queue.put_back(task)
         else:
-            self._ledger.fail(task.job, failure)
+            self._fail(task, failure)
+
+    def _fail(self, task: Task, failure: Failure, *, seconds: float = 0.0) -> None:
+        """No other part of the video is begun; what comes of those under way is kept for the next time."""
+        self._failed.add(task.job.name)
+        self._queue.drop(task.job.name)
+        self._ledger.fail(task.job, failure, seconds=seconds)
 
     def _dismiss(self, worker: AnyWorker, why: str) -> None:
         """Go on with fewer workers; without any, only if it is worth another try."""
@@ -249,9 +263,11 @@ class LocalEngine:
             task = worker.take_back()
             self._remove(worker)
             assert task is not None
+            if task.job.name in self._failed:
+                continue
             remove_leftovers(task.job.files)
             what = f"{printable(task.job.video)}: took longer than {timeout_s:g} s{where}"
-            self._ledger.fail(task.job, Failure.of("timeout", what))
+            self._fail(task, Failure.of("timeout", what))
 
     def _remove(self, worker: AnyWorker) -> None:
         self._workers.remove(worker)
@@ -265,7 +281,10 @@ class LocalEngine:
         while any(w.task for w in self._workers) and monotonic() < deadline and interruptions.count < 2:
             self._listen()
             self._show(self.status())
-        self._num_stopped += sum(worker.task is not None for worker in self._workers)
+        self._stopped |= self._names_at_work()
+
+    def _names_at_work(self) -> set[str]:
+        return {worker.task.job.name for worker in self._workers if worker.task is not None}
 
     def _close(self) -> None:
         for worker in list(self._workers):
@@ -287,7 +306,7 @@ class LocalEngine:
             done=len(tally.done),
             failed=len(tally.failed),
             skipped=len(tally.skipped),
-            left=len(self._queue) + sum(worker.task is not None for worker in self._workers),
+            left=self._queue.num_whole + len((self._queue.names_of_parts() | self._names_at_work()) - self._failed),
             frames=self._frames,
             frames_per_s=rate,
             eta_s=None if rate is None else self._frames_left() / rate,
@@ -305,6 +324,8 @@ def _status_of(worker: AnyWorker) -> WorkerStatus:
     task = worker.task
     waiting = "waiting" if worker.is_ready else "loading"
     video = None if task is None else printable(task.job.video)
+    if task is not None and task.job.part is not None:
+        video = f"{video} ({task.job.part})"
     return WorkerStatus(
         number=worker.number,
         process_id=worker.process_id,

@@ -6,34 +6,30 @@ import itertools
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from fractions import Fraction
 from pathlib import Path
 from time import perf_counter
 from typing import Any, Protocol
 
 from posecli.atomic import check_output, remove_partial_files
-from posecli.crew import Crew
 from posecli.errors import ConfigError, VideoError
 from posecli.formats.coco import write_coco_dataset
 from posecli.formats.coco_results import write_coco_results
 from posecli.formats.posetrack import write_posetrack
 from posecli.formats.run import run_report_path, write_run_report
-from posecli.people.tracker import Tracker
+from posecli.pipeline.beginning import frames_from, identity, new_first_pass, open_video
 from posecli.pipeline.first_pass import FirstPass, StageTimes
 from posecli.pipeline.journal import Journal, journal_path
 from posecli.pipeline.lift import MotionFiles, lift_annotation
 from posecli.pipeline.models import Models, load_models
 from posecli.pipeline.second_pass import collect, finish_poses
 from posecli.pipeline.settings import AnnotateSettings
-from posecli.pipeline.threads import all_threads, decoder_threads
+from posecli.pipeline.threads import all_threads
 from posecli.pipeline.unchanged import Unchanged
-from posecli.pose.windows import WindowPlan
 from posecli.records import Annotation, Frame
-from posecli.stopwatch import Stopwatch
 from posecli.video.overlay import get_style
 from posecli.video.render import render_overlay
 from posecli.video.sheet import contact_sheet
-from posecli.video.source import Source, open_source
+from posecli.video.source import Source
 
 
 class Progress(Protocol):
@@ -111,20 +107,20 @@ def annotate(
         PoseCliError: One of its kinds, see `posecli.errors`; nothing half-written is left behind.
     """
     settings = models.settings if models is not None else settings or AnnotateSettings()
-    report = progress or _no_progress
+    report = progress or no_progress
     get_style(outputs.overlay_style)  # a typo must not cost hours
     if outputs.motion and settings.lift is None:
         raise ConfigError("TRC, BVH and NPZ files hold 3D poses", hint="ask for 3D poses too, with --3d")
     with ExitStack() as stack:
         unchanged = Unchanged(video)
         crew = models.crew if models is not None else stack.enter_context(all_threads())
-        source = stack.enter_context(_open(video, settings, settings.start_s, crew))
+        source = stack.enter_context(open_video(video, settings, settings.start_s, crew))
         journal_file = journal_path(outputs.poses)
         if not journal_file.exists():
             _check_outputs(video, outputs, set(), overwrite=overwrite)
         models = models or load_models(settings, crew)
         record = models.record()
-        journal = stack.enter_context(Journal(journal_file, {**record, **_fingerprint(video)}))
+        journal = stack.enter_context(Journal(journal_file, identity(video, models)))
         try:
             unchanged.check()
             _check_outputs(video, outputs, journal.written_outputs(), overwrite=overwrite)
@@ -158,7 +154,7 @@ class _Run:
             if self.journal.is_foreign
             else []
         )
-        first_pass = self._first_pass()
+        first_pass = new_first_pass(self.models)
         self._run_first_pass(first_pass)
         busy_s = first_pass.times.seconds()
         timings = {"pass1": perf_counter() - start, "pass1_busy": sum(busy_s.values()), **busy_s}
@@ -197,26 +193,6 @@ class _Run:
         timings["lift"] = perf_counter() - start
         return lifted
 
-    def _plan(self) -> WindowPlan:
-        num_frames = self.models.estimator.config.num_frames
-        default_hop = 1 if self.models.settings.mode == "key" else num_frames
-        return WindowPlan(num_frames, self.models.settings.hop or default_hop, self.models.settings.mode)
-
-    def _first_pass(self) -> FirstPass:
-        plan = self._plan()
-        self.models.estimator.stopwatch = Stopwatch()  # times are those of this video
-        detect_every = self.models.settings.detect_every or self.models.estimator.config.num_frames
-        return FirstPass(
-            detector=self.models.detector,
-            tracker=Tracker(self.models.settings.tracker),
-            estimator=self.models.estimator,
-            plan=plan,
-            first_frame=0,
-            detect_every_chunks=max(1, round(detect_every / plan.hop)),
-            crew=self.models.crew,
-            times=StageTimes(self.models.estimator.stopwatch),
-        )
-
     def _run_first_pass(self, first_pass: FirstPass) -> None:
         resume = self.journal.resume
         if resume is None:
@@ -230,7 +206,7 @@ class _Run:
         else:
             start_chunk = resume.next_chunk
             first_pass.load_state(resume.state)
-            frames = self._frames_from(first_pass.route.first_needed(start_chunk), resume.state["needed_time_s"])
+            frames = self._frames_to_come(first_pass.route.first_needed(start_chunk), resume.state["needed_time_s"])
         total = self._total()
 
         def progress(done: int, times: StageTimes) -> None:
@@ -238,13 +214,9 @@ class _Run:
 
         first_pass.run(frames, self.journal, start_chunk=start_chunk, progress=progress)
 
-    def _frames_from(self, index: int, time_s: float | None) -> Iterator[Frame]:
-        """Frames from ``index`` on, without decoding all that came before; nothing where the video had ended."""
-        if time_s is None:
-            return
-        with _open(self.video, self.models.settings, time_s, self.models.crew) as source:
-            yield from (frame for frame in source.frames() if frame.index >= index)
-            self.source.warnings.extend(source.warnings)
+    def _frames_to_come(self, index: int, time_s: float | None) -> Iterator[Frame]:
+        """Nothing where the video had ended."""
+        return iter(()) if time_s is None else frames_from(self.video, self.models, index, time_s, self.source.warnings)
 
     def _total(self) -> int | None:
         info, settings = self.source.info, self.models.settings
@@ -315,26 +287,10 @@ class _Run:
             raise
 
 
-def _open(video: Path, settings: AnnotateSettings, start_s: float | None, crew: Crew) -> Source:
-    return open_source(
-        video,
-        start_s=start_s,
-        end_s=settings.end_s,
-        num_threads=decoder_threads(crew),
-        image_fps=Fraction(settings.image_fps),
-    )
-
-
 def _check_outputs(video: Path, outputs: Outputs, own: set[str], *, overwrite: bool) -> None:
     outputs.motion.check(video, overwrite=overwrite, own=own)
     for path in outputs.paths():
         check_output(path, overwrite=overwrite or path.name in own)
-
-
-def _fingerprint(video: Path) -> dict[str, Any]:
-    """What tells this input from another, or from a changed one, without reading it all."""
-    files = sorted(video.iterdir()) if video.is_dir() else [video]
-    return {"input": [[file.name, file.stat().st_size, file.stat().st_mtime_ns] for file in files]}
 
 
 def _range_hint(settings: AnnotateSettings) -> str | None:
@@ -343,8 +299,8 @@ def _range_hint(settings: AnnotateSettings) -> str | None:
     return "the video may end before --start"
 
 
-def _no_progress(stage: str, done: int, total: int | None, speeds: Mapping[str, float]) -> None:
+def no_progress(stage: str, done: int, total: int | None, speeds: Mapping[str, float]) -> None:
     """Nobody is watching."""
 
 
-__all__ = ["AnnotateResult", "Outputs", "Progress", "annotate"]
+__all__ = ["AnnotateResult", "Outputs", "Progress", "annotate", "no_progress"]

@@ -48,6 +48,7 @@ class Journal:
     Attributes:
         is_foreign: Whether the file held another run, which was dropped.
         is_worth_keeping: Whether a later run could go on from it.
+        remarks: What was noted at the end, see `note_end`.
         resume: Where to go on, ``None`` at the beginning.
 
     Raises:
@@ -60,6 +61,7 @@ class Journal:
         self.is_foreign = False
         self.is_worth_keeping = False
         self.resume: Resume | None = None
+        self.remarks: Mapping[str, Any] | None = None
         self._written: set[str] = set()
         end = self._find_end() if path.exists() else 0
         try:
@@ -96,6 +98,17 @@ class Journal:
         self._flush()
         self._check_place()
         self._written.add(path.name)
+
+    def note_end(self, remarks: Mapping[str, Any]) -> None:
+        """There will be no more chunks; what a run that reads them all should know besides.
+
+        Raises:
+            OutputError: See `chunks`.
+        """
+        self._append({"end": dict(remarks)})
+        self._flush()
+        self._check_place()
+        self.remarks = remarks
 
     def chunks(self) -> Iterator[dict[str, Any]]:
         """All chunks, in order.
@@ -181,6 +194,8 @@ class Journal:
             elif "wrote" in record:
                 end = record_end
                 self._written.add(record["wrote"])
+            elif "end" in record:
+                end, self.remarks = record_end, record["end"]
         return end
 
 
