@@ -143,6 +143,11 @@ class Batch:
     def said(self) -> str:
         return self._said.read_text()
 
+    @property
+    def plainly_said(self) -> str:
+        """Without the breaks of lines."""
+        return " ".join(self.said.split())
+
     def children(self) -> list[int]:
         """Its processes, workers and all."""
         return [child for child in _processes() if _parent(child) == self.process_id]
@@ -238,11 +243,11 @@ class Bench:
         words += ["--workers", "1"] if "--workers" not in more else []
         return self._start([*words, *more], limits, prelude)
 
-    def annotate(self, name: str, *, prelude: Path | None = None) -> Batch:
+    def annotate(self, name: str, *more: str, prelude: Path | None = None) -> Batch:
         """Begin to annotate one video alone, with the files that a batch would write."""
         stem = str(self.out / name.removesuffix(".mp4"))
         words = ["annotate", str(self.videos / name), "--out", f"{stem}.poses.json", "--overlay", f"{stem}.overlay.mp4"]
-        return self._start(words, None, prelude)
+        return self._start([*words, *more], None, prelude)
 
     def _start(self, words: list[str], limits: Mapping[str, int] | None, prelude: Path | None) -> Batch:
         words += ["--weights", str(self.weights), "--detector", "full-frame", "--threads", "1", "--quiet"]

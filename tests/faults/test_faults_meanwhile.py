@@ -94,3 +94,33 @@ def test_two_shards_at_once(make_bench: Callable[..., Any]) -> None:
     assert [shard.wait() for shard in shards] == [0, 0]
     bench.check()
     bench.finish()
+
+
+def test_two_batches_at_once(make_bench: Callable[..., Any]) -> None:
+    bench = make_bench("two batches at once")
+    with bench.watch() as watch:
+        first = bench.start()
+        assert first.wait_for(watch, "write", JOURNAL) is not None
+    os.killpg(first.process_id, signal.SIGSTOP)
+    try:
+        before = (bench.out / "manifest.jsonl").read_bytes()
+        second = bench.start()
+        assert second.wait() == OUTPUT_ERROR
+        assert f"{bench.out}: another batch is at work" in second.plainly_said
+        assert (bench.out / "manifest.jsonl").read_bytes() == before
+    finally:
+        os.killpg(first.process_id, signal.SIGCONT)
+    assert first.wait() == 0, first.said
+    bench.check(is_complete=True)
+    bench.row.tried += 1
+
+
+def test_the_lock_of_a_killed_batch_is_no_obstacle(make_bench: Callable[..., Any]) -> None:
+    bench = make_bench("two batches at once")
+    with bench.watch() as watch:
+        batch = bench.start()
+        assert batch.wait_for(watch, "write", JOURNAL) is not None
+        batch.kill_all()
+    assert list(bench.out.glob(".batch-*.lock"))
+    bench.check()
+    bench.finish()
