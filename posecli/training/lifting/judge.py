@@ -44,6 +44,29 @@ def judge(lift: Lift, clips: Sequence[LiftSample], *, is_mirrored: bool = True) 
     return joints_report(_stacked(predicted, longest), _stacked(true, longest))
 
 
+def keypoint_error_mm(exact: Sequence[LiftSample], seen: Sequence[LiftSample]) -> float:
+    """How far keypoints are off before anything is lifted: what no lifter that believes them can do better than.
+
+    Args:
+        exact: Clips without errors.
+        seen: The same clips with them.
+
+    Returns:
+        Mean distance in the picture's plane, both relative to their roots, millimetres at the depth of the root; missing joints do
+        not count. 0 where nothing is seen.
+    """
+    found = [_plane_errors(true, noisy) for true, noisy in zip(exact, seen, strict=True)]
+    errors = np.concatenate([each[np.isfinite(each)] for each in found])
+    return float(errors.mean()) if errors.size else 0.0
+
+
+def _plane_errors(true: LiftSample, noisy: LiftSample) -> FloatArray:
+    """(F, J)."""
+    moved = (noisy.joints_px - noisy.joints_px[:, :1]) - (true.joints_px - true.joints_px[:, :1])
+    mm_per_px = true.root_mm[:, 2] / true.focal_px
+    return np.asarray(np.linalg.norm(moved, axis=-1) * mm_per_px[:, None], np.float32)
+
+
 def batches_of(clips: Sequence[LiftSample]) -> list[list[LiftSample]]:
     """Clips of one length together, a thousand frames or so in each batch."""
     batches = []

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
 from posecli.training.lifting.clips import LiftSample, mirror
-from posecli.training.lifting.judge import batches_of, judge, mirrored
+from posecli.training.lifting.judge import batches_of, judge, keypoint_error_mm, mirrored
 
 
 def sample(frames: int, seed: int) -> LiftSample:
@@ -72,3 +74,14 @@ def test_batches_hold_clips_of_one_length() -> None:
     samples = [sample(5, 0), sample(300, 1), sample(5, 2), *(sample(400, 3) for _ in range(3))]
     lengths = [[len(clip) for clip in group] for group in batches_of(samples)]
     assert lengths == [[5, 5], [300], [400, 400], [400]]
+
+
+def test_keypoints_are_off_by_what_they_were_moved_relative_to_the_root() -> None:
+    true = sample(4, 0)
+    true.root_mm[:, 2] = 2000.0  # at a focal length of 500 px, a pixel is 4 mm there
+    joints = true.joints_px + np.float32(50.0)  # all of them, the root too: no difference
+    joints[:, 3, 0] += 17.0
+    joints[:, 5] = np.nan
+    noisy = replace(true, joints_px=joints)
+    assert keypoint_error_mm([true], [true]) == 0.0
+    assert keypoint_error_mm([true], [noisy]) == pytest.approx(17.0 * 4.0 / 16, rel=1e-4)
