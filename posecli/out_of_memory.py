@@ -13,8 +13,14 @@ from posecli.errors import DeviceError
 T = TypeVar("T")
 Spread = Callable[[Callable[[slice], T], list[slice]], Iterable[T]]
 
-# what torch raises as plain RuntimeError: its allocators on Linux and Windows, and CUDA's libraries
-_SIGNS = ("can't allocate memory", "not enough memory", "out of memory", "STATUS_ALLOC_FAILED")
+# what torch raises as plain RuntimeError: its allocators on Linux and Windows, CUDA's libraries, and oneDNN
+_SIGNS = (
+    "can't allocate memory",
+    "not enough memory",
+    "out of memory",
+    "STATUS_ALLOC_FAILED",
+    "could not create a primitive",
+)
 
 
 def is_out_of_memory(error: BaseException) -> bool:

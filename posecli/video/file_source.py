@@ -101,6 +101,8 @@ class FileSource:
         try:
             return convert(picture)
         except (FFmpegError, ValueError) as error:
+            if isinstance(error, MemoryError):
+                raise MemoryError(f"{self.path}: frame {index}: no memory for the picture") from error
             what = f"{self.path}: frame {index}: pixel format {picture.format.name} cannot be converted to RGB"
             raise VideoError(what, hint="convert the video to H.264 first") from error
 

@@ -237,20 +237,29 @@ class Bench:
         out: Path | None = None,
         limits: Mapping[str, int] | None = None,
         prelude: Path | None = None,
+        environment: Mapping[str, str] | None = None,
     ) -> Batch:
         """Begin the command; the same each time, unless told otherwise."""
-        words = ["batch", str(videos or self.videos), "--out-dir", str(out or self.out), "--overlay"]
+        words = ["batch", str(videos or self.videos), "--out-dir", str(out or self.out), "--overlay", "--quiet"]
         words += ["--workers", "1"] if "--workers" not in more else []
-        return self._start([*words, *more], limits, prelude)
+        return self._start([*words, *more], limits, prelude, environment)
 
-    def annotate(self, name: str, *more: str, prelude: Path | None = None) -> Batch:
+    def annotate(
+        self, name: str, *more: str, prelude: Path | None = None, environment: Mapping[str, str] | None = None
+    ) -> Batch:
         """Begin to annotate one video alone, with the files that a batch would write."""
         stem = str(self.out / name.removesuffix(".mp4"))
         words = ["annotate", str(self.videos / name), "--out", f"{stem}.poses.json", "--overlay", f"{stem}.overlay.mp4"]
-        return self._start([*words, *more], None, prelude)
+        return self._start([*words, *more], None, prelude, environment)
 
-    def _start(self, words: list[str], limits: Mapping[str, int] | None, prelude: Path | None) -> Batch:
-        words += ["--weights", str(self.weights), "--detector", "full-frame", "--threads", "1", "--quiet"]
+    def _start(
+        self,
+        words: list[str],
+        limits: Mapping[str, int] | None,
+        prelude: Path | None,
+        environment: Mapping[str, str] | None,
+    ) -> Batch:
+        words += ["--weights", str(self.weights), "--detector", "full-frame", "--threads", "1"]
         said = self._said / f"{next(self._numbers)}.txt"
         home = str(self.root / "home")
         answer = self.host.ask(
@@ -258,7 +267,12 @@ class Bench:
             words=words,
             said=str(said),
             folder=str(self.root / "folder"),
-            environment={"TMPDIR": str(self.root / "temporary"), "HOME": home, "POSECLI_HOME": home},
+            environment={
+                "TMPDIR": str(self.root / "temporary"),
+                "HOME": home,
+                "POSECLI_HOME": home,
+                **(environment or {}),
+            },
             limits=dict(limits or {}),
             prelude=None if prelude is None else str(prelude),
         )
