@@ -14,7 +14,7 @@ import numpy as np
 from av.error import FFmpegError
 from av.video.frame import VideoFrame
 
-from posecli.errors import VideoError
+from posecli.errors import DeviceError, VideoError
 from posecli.records import Frame, ImageArray, VideoInfo
 from posecli.video.clock import FrameClock
 from posecli.video.container import open_container, stream_duration_s, time_base_of, video_stream
@@ -102,7 +102,8 @@ class FileSource:
             return convert(picture)
         except (FFmpegError, ValueError) as error:
             if isinstance(error, MemoryError):
-                raise MemoryError(f"{self.path}: frame {index}: no memory for the picture") from error
+                what = f"{self.path}: memory ran out with the picture of frame {index}"
+                raise DeviceError(what, hint="close other programs, or annotate this video alone") from error
             what = f"{self.path}: frame {index}: pixel format {picture.format.name} cannot be converted to RGB"
             raise VideoError(what, hint="convert the video to H.264 first") from error
 

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 MEMORY = Path(__file__).with_name("fault_memory.py")
+DEVICE_ERROR = 6
 HUNGRY = """
 import runpy, sys
 import torch
@@ -39,13 +40,14 @@ def test_a_video_that_memory_cannot_hold(
 ) -> None:
     bench = make_bench("out of memory")
     (tmp_path / "large").mkdir()
-    make_video(tmp_path / "large" / "large.mp4", 5, (6400, 4800))
+    make_video(tmp_path / "large" / "large.mp4", 5, (5120, 4096))
     batch = bench.start(str(tmp_path / "large"), prelude=MEMORY)
     assert batch.wait() == 3, batch.said
     summary = json.loads((bench.out / "summary.json").read_text())
     assert (summary["done"], summary["failed"], summary["retries"]) == (3, 1, 1), summary
     [failed] = summary["failures"]
-    assert (failed["kind"], failed["output"]) == ("memory", "large.poses.json")
+    assert (failed["output"], failed["exit_code"]) == ("large.poses.json", DEVICE_ERROR)
+    assert "memory ran out" in failed["message"]
     events = [json.loads(line) for line in (bench.out / "manifest.jsonl").read_text().splitlines()]
     assert [e["event"] for e in events if e.get("output") == "large.poses.json"] == ["started", "retry", "failed"]
     bench.check()
