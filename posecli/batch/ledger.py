@@ -115,12 +115,14 @@ class Ledger:
     def done(self, job: Job, outcome: Outcome, *, worker: int) -> None:
         """Its poses are there."""
         facts = dict(outcome.facts)
+        for name in {"warnings", "notes"} & facts.keys():  # these name files as they are
+            facts[name] = [printable(line) for line in facts[name]]
         record = {
             **_head("done", job),
             "worker": worker,
             "settings_hash": self._request.settings_hash,
             "seconds": round(self._seconds(job, outcome.seconds), 3),
-            "outputs": [path.relative_to(self._request.out_dir).as_posix() for path in job.files.paths()],
+            "outputs": [printable(path.relative_to(self._request.out_dir).as_posix()) for path in job.files.paths()],
             **facts,
         }
         self._note(record)

@@ -10,6 +10,7 @@ from typing import BinaryIO, Literal
 import orjson
 
 from posecli.errors import OutputError
+from posecli.json_bytes import json_bytes
 
 Level = Literal["info", "warning", "error"]
 
@@ -54,7 +55,7 @@ class BatchLog:
         line: dict[str, object] = {"time": now, "level": level, "event": event}
         line |= {name: _rounded(value) for name, value in facts.items() if value is not None}
         try:
-            self._stream.write(orjson.dumps(line, default=str, option=orjson.OPT_APPEND_NEWLINE))
+            self._stream.write(json_bytes(line, default=str, option=orjson.OPT_APPEND_NEWLINE))
         except OSError as error:
             raise OutputError(f"{self._path}: cannot be written: {error.strerror}", hint="free some space") from error
 

@@ -20,6 +20,7 @@ import orjson
 
 from posecli.batch.request import Shard
 from posecli.errors import OutputError
+from posecli.json_bytes import json_bytes
 from posecli.pipeline.lines import read_lines
 
 Record = Mapping[str, Any]
@@ -69,7 +70,7 @@ class Manifest:
         if not records:
             return
         now = datetime.now(UTC).isoformat(timespec="milliseconds")
-        lines = b"".join(orjson.dumps({"time": now, **record}, option=orjson.OPT_APPEND_NEWLINE) for record in records)
+        lines = b"".join(json_bytes({"time": now, **record}, option=orjson.OPT_APPEND_NEWLINE) for record in records)
         try:
             if self.path.stat().st_ino != self._inode:
                 raise OutputError(f"{self.path}: was replaced while the batch was running")

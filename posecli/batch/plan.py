@@ -7,7 +7,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from os.path import abspath, commonpath, expanduser, isdir
+from os.path import abspath, commonpath, expanduser, isdir, realpath
 from pathlib import Path
 
 from posecli.batch.job import Job, OutputFiles, printable
@@ -34,7 +34,8 @@ def plan_jobs(request: BatchRequest) -> list[Job]:
 
     A folder's tree is mirrored from that folder down, a pattern's from its fixed part down; single files go to the top. In a list,
     relative paths are mirrored as written, absolute ones from the folder they have in common. Videos that differ in nothing but the
-    suffix keep it in the names of their results. What a batch has written itself is no input.
+    suffix keep it in the names of their results; those that differ only in big and small letters get a mark. What a batch has
+    written itself is no input.
 
     Raises:
         VideoError: An input does not exist, cannot be read, or stands for nothing.
@@ -43,10 +44,15 @@ def plan_jobs(request: BatchRequest) -> list[Job]:
     found: dict[Path, Found] = {}
     for item in request.inputs:
         for each in _expand(item, request):
-            found.setdefault(each.video.resolve(), each)
+            found.setdefault(_real(each.video), each)
     jobs = _name_jobs(_without_outputs(found, request), request)
-    own = {path.resolve() for job in jobs for path in _all_outputs(request.out_dir, job.name).paths()}
-    return [job for job in jobs if job.video.resolve() not in own and request.shard.holds(job.name)]
+    own = {_real(path) for job in jobs for path in _all_outputs(request.out_dir, job.name).paths()}
+    return [job for job in jobs if _real(job.video) not in own and request.shard.holds(job.name)]
+
+
+def _real(path: Path) -> Path:
+    """Where links lead; unlike `Path.resolve`, for any path, one with links in a circle too."""
+    return Path(realpath(path))
 
 
 def _expand(item: str, request: BatchRequest) -> Iterator[Found]:
@@ -100,7 +106,7 @@ def _fixed_part(pattern: Path) -> Path:
 def _read_list(path: Path, request: BatchRequest) -> Iterator[Found]:
     try:
         # not splitlines: it breaks lines at characters that names may hold
-        lines = path.read_text(encoding="utf-8-sig", errors="surrogateescape").split("\n")
+        lines = path.read_text(encoding="utf-8-sig", errors="surrogateescape").replace("\0", "\ufffd").split("\n")
     except OSError as error:
         raise VideoError(f"{printable(path)}: cannot be read: {error.strerror}") from error
     named = [Path(expanduser(line)) for line in map(str.strip, lines) if line and not line.startswith("#")]
@@ -129,9 +135,14 @@ def _is_there(path: Path) -> bool:
 
 def _places(named: list[Path]) -> Callable[[Path], Path]:
     """Relative paths as written, the others from the folder they have in common."""
-    others = [Path(abspath(path)) for path in named if _is_elsewhere(path)]
+    others = [_absolute(path) for path in named if _is_elsewhere(path)]
     base = Path(commonpath([path.parent for path in others])) if others else Path()
-    return lambda path: Path(abspath(path)).relative_to(base) if _is_elsewhere(path) else path
+    return lambda path: _absolute(path).relative_to(base) if _is_elsewhere(path) else path
+
+
+def _absolute(path: Path) -> Path:
+    text = abspath(path)
+    return Path(text[1:] if text.startswith("//") else text)  # two slashes mean nothing to the systems we know
 
 
 def _is_elsewhere(path: Path) -> bool:
@@ -140,7 +151,7 @@ def _is_elsewhere(path: Path) -> bool:
 
 def _without_outputs(found: dict[Path, Found], request: BatchRequest) -> list[Found]:
     """Leave out what lies in an output folder inside an input folder; single files that were named are meant."""
-    out_dir = request.out_dir.resolve()
+    out_dir = _real(request.out_dir)
     roots = [Path(item).resolve() for item in request.inputs if isdir(item)]
     is_inside = any(root in out_dir.parents for root in roots)
     return [
@@ -160,12 +171,14 @@ def _is_our_sheets(folder: Path) -> bool:
 
 def _name_jobs(found: list[Found], request: BatchRequest) -> list[Job]:
     plain = Counter(_key(_plain_place(each)) for each in found)
+    places = [_inside(e.place) if plain[_key(_plain_place(e))] > 1 else _plain_place(e) for e in found]
+    spellings: dict[str, set[Path]] = {}
+    for place in places:
+        spellings.setdefault(_key(place), set()).add(place)
     jobs: dict[str, Job] = {}
-    for each in found:
-        place = _plain_place(each)
-        if plain[_key(place)] > 1:
-            place = _inside(each.place)
-        job = _make_job(each, _short(place), request)
+    for each, place in zip(found, places, strict=True):
+        own = place if len(spellings[_key(place)]) == 1 else _marked(place)
+        job = _make_job(each, _short(own), request)
         other = jobs.setdefault(job.name.casefold(), job)
         if other is not job:
             raise ConfigError(
@@ -202,6 +215,12 @@ def _short(place: Path) -> Path:
         return place
     mark = hashlib.sha256(name).hexdigest()[:8]
     return place.with_name(f"{name[: _MAX_STEM_BYTES - 9].decode('utf-8', 'ignore')}-{mark}")
+
+
+def _marked(place: Path) -> Path:
+    """For videos whose paths differ in big and small letters only: some file systems see one file in them."""
+    mark = hashlib.sha256(place.as_posix().encode("utf-8", "surrogateescape")).hexdigest()[:8]
+    return place.with_name(f"{place.name}-{mark}")
 
 
 def _make_job(found: Found, place: Path, request: BatchRequest) -> Job:

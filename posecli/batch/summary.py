@@ -14,6 +14,7 @@ from posecli.batch.ledger import Tally
 from posecli.batch.manifest import Record
 from posecli.batch.request import BatchRequest
 from posecli.errors import EXIT_INTERRUPTED, EXIT_WARNINGS
+from posecli.json_bytes import json_bytes
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,7 @@ def write_summary(summary: Summary, request: BatchRequest) -> Path:
         OutputError: It cannot be written.
     """
     path = summary_path(request)
-    content = orjson.dumps(summary.to_json(), option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
+    content = json_bytes(summary.to_json(), option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
     write_atomic(path, content, overwrite=True)
     return path
 

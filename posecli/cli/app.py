@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import sys
+from io import TextIOWrapper
 from typing import Annotated, Any
 
 import typer
@@ -114,4 +116,6 @@ app.command("doctor")(doctor.doctor)
 
 def main() -> None:
     """Run the command line; what the ``posecli`` script calls."""
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # file names hold what terminals cannot show
     app(prog_name="posecli")

@@ -31,15 +31,19 @@ def print_json(value: Any) -> None:
     """Write one JSON document to stdout; dataclasses and NumPy values are welcome, NaN becomes null."""
     import orjson
 
+    from posecli.json_bytes import json_bytes
+
     options = orjson.OPT_INDENT_2 | orjson.OPT_SERIALIZE_NUMPY
-    print_data(orjson.dumps(value, default=_to_json, option=options).decode())
+    print_data(json_bytes(value, default=_to_json, option=options).decode())
 
 
 def print_json_line(value: Any) -> None:
     """Write one JSON document to stdout, in one line; as `print_json` else."""
     import orjson
 
-    print_data(orjson.dumps(value, default=_to_json, option=orjson.OPT_SERIALIZE_NUMPY).decode())
+    from posecli.json_bytes import json_bytes
+
+    print_data(json_bytes(value, default=_to_json, option=orjson.OPT_SERIALIZE_NUMPY).decode())
 
 
 def print_table(rows: list[Mapping[str, object]]) -> None:

@@ -20,6 +20,7 @@ import orjson
 
 from posecli import __version__
 from posecli.atomic import write_atomic
+from posecli.json_bytes import json_bytes
 
 _DEPENDENCIES = ("torch", "numpy", "scipy", "opencv-python-headless", "av", "numba", "triton")
 
@@ -99,9 +100,7 @@ def write_run_report(
         "counts": dict(counts or {}),
         "run": dict(record),
     }
-    write_atomic(
-        path, orjson.dumps(report, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE), overwrite=overwrite
-    )
+    write_atomic(path, json_bytes(report, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE), overwrite=overwrite)
 
 
 def _installed_versions() -> dict[str, str]:

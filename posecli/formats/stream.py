@@ -6,9 +6,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
-import orjson
-
 from posecli.atomic import atomic_path
+from posecli.json_bytes import json_bytes
 
 _BUFFER_BYTES = 1 << 20
 
@@ -54,15 +53,15 @@ def _entries(
     stream: IO[bytes], head: Mapping[str, Any], lists: Mapping[str, Iterable[Mapping[str, Any]]]
 ) -> Iterator[bytes]:
     for key, value in head.items():
-        yield orjson.dumps(key) + b": " + orjson.dumps(value)
+        yield json_bytes(key) + b": " + json_bytes(value)
     for key, rows in lists.items():
-        yield orjson.dumps(key) + b": "
+        yield json_bytes(key) + b": "
         _write_rows(stream, rows)
 
 
 def _write_rows(stream: IO[bytes], rows: Iterable[Mapping[str, Any]]) -> None:
     stream.write(b"[\n")
-    for chunk in _separated(orjson.dumps(row) for row in rows):
+    for chunk in _separated(map(json_bytes, rows)):
         stream.write(chunk)
     stream.write(b"\n]")
 

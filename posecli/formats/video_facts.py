@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import os
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 from posecli.formats.document import MAX_NUMBER, Node
+from posecli.json_bytes import text_of
 from posecli.records import VideoInfo
 
 
 def encode_video(video: VideoInfo) -> dict[str, Any]:
-    """The JSON object of a `VideoInfo`."""
+    """The JSON object of a `VideoInfo`; ``path_hex`` only where the path is no text."""
+    path = str(video.path)
+    bare = {} if text_of(path) == path else {"path_hex": os.fsencode(path).hex()}
     return {
-        "path": str(video.path),
+        "path": text_of(path),
+        **bare,
         "width_px": video.width_px,
         "height_px": video.height_px,
         "fps": None if video.fps is None else _encode_fraction(video.fps),
@@ -36,7 +41,7 @@ def decode_video(node: Node) -> VideoInfo:
         FormatError: A key is missing or holds something else.
     """
     return VideoInfo(
-        path=Path(node.string("path")),
+        path=_decode_path(node),
         width_px=node.size("width_px"),
         height_px=node.size("height_px"),
         fps=_decode_fraction(node, "fps") if node.has("fps") else None,
@@ -50,6 +55,15 @@ def decode_video(node: Node) -> VideoInfo:
         is_hdr=node.flag("is_hdr"),
         has_audio=node.flag("has_audio"),
     )
+
+
+def _decode_path(node: Node) -> Path:
+    if not node.has("path_hex"):
+        return Path(node.string("path"))
+    try:
+        return Path(os.fsdecode(bytes.fromhex(node.string("path_hex"))))
+    except ValueError:
+        raise node.child("path_hex").error("this is not a path in hexadecimal digits") from None
 
 
 def _encode_fraction(value: Fraction) -> str:

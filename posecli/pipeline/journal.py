@@ -19,6 +19,7 @@ from typing import Any, BinaryIO
 import orjson
 
 from posecli.errors import OutputError
+from posecli.json_bytes import json_bytes
 from posecli.pipeline.lines import read_lines
 
 _OPTIONS = orjson.OPT_SERIALIZE_NUMPY
@@ -57,7 +58,7 @@ class Journal:
 
     def __init__(self, path: Path, run: Mapping[str, Any]) -> None:
         self.path = path
-        self._header = {"version": _VERSION, "run": orjson.loads(orjson.dumps(run, option=_OPTIONS))}
+        self._header = {"version": _VERSION, "run": orjson.loads(json_bytes(run, option=_OPTIONS))}
         self.is_foreign = False
         self.is_worth_keeping = False
         self.resume: Resume | None = None
@@ -146,7 +147,7 @@ class Journal:
             self.path.unlink(missing_ok=True)
 
     def _append(self, record: Mapping[str, Any]) -> None:
-        body = orjson.dumps(record, option=_OPTIONS)
+        body = json_bytes(record, option=_OPTIONS)
         with self._writing():
             self._stream.write(b"%08x %s\n" % (zlib.crc32(body), body))
         if "state" in record:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 from collections.abc import Iterator, Sequence
+from os.path import realpath
 from pathlib import Path
 
 from posecli.errors import VideoError
@@ -38,7 +39,7 @@ def discover(inputs: Sequence[Path | str], *, recursive: bool = False) -> list[P
     for item in inputs:
         try:
             for path in _expand(Path(item), recursive=recursive):
-                found.setdefault(path.resolve(), path)
+                found.setdefault(Path(realpath(path)), path)  # its own resolve stumbles over links in a circle
         except OSError as error:
             hint = "check its name and permissions"
             raise VideoError(f"{item}: cannot be searched: {error.strerror}", hint=hint) from error

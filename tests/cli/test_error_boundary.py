@@ -80,6 +80,16 @@ def test_a_name_that_no_file_can_have(
     assert long in "".join(result.stderr.split())
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="file names are text there")
+def test_names_that_are_no_text_are_printed_all_the_same(tmp_path: Path) -> None:
+    odd = tmp_path / "a\udcff.mp4"
+    odd.write_bytes(CLIP.read_bytes())
+    for arguments in (("info", str(odd)), ("info", str(odd), "--json"), ("info", str(odd) + "x")):
+        result = run_script(*arguments)
+        assert "Traceback" not in result.stderr
+        assert any(shown in result.stdout + result.stderr for shown in ("\\xff.mp4", "\\udcff.mp4"))
+
+
 def test_interrupt_exits_130() -> None:
     result = CliRunner().invoke(app_that_raises(KeyboardInterrupt()), ["fail"])
     assert (result.exit_code, result.stderr) == (130, "error: interrupted\n")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import re
 import resource
 import shutil
 import sys
@@ -26,6 +27,7 @@ from tests.hostile.hostile_case import Case, Places  # noqa: E402
 
 MEMORY_BYTES = 3 * 1024**3
 FILE_BYTES = 256 * 1024**2
+_LITTER = re.compile(r"/\.[^/]*\.[0-9a-f]{8}\.(partial|probe)")
 
 
 def main(group: str, folder: Path, first: int) -> None:
@@ -79,7 +81,7 @@ def _run(case: Case, root: Path) -> tuple[str, str]:
 
 def _is_allowed(name: str) -> bool:
     place = "nest/nest/case/"
-    is_litter = ".partial" in name or name.endswith(".probe")
+    is_litter = _LITTER.search(name) is not None
     return name.startswith((f"{place}in/", f"{place}out/")) and not is_litter
 
 

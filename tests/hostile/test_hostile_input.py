@@ -12,7 +12,7 @@ GOOD = ("fine", "refused")
 MIN_CASES = 500
 
 
-@pytest.mark.parametrize("group", ["documents", "arrays", "weights", "stills", "videos", "annotated"])
+@pytest.mark.parametrize("group", ["documents", "arrays", "weights", "stills", "videos", "annotated", "names"])
 def test_bad_input_ends_well_or_with_one_line(group: str, run_group: Callable[[str], list[Any]]) -> None:
     results = run_group(group)
     bad = [f"{r.outcome}: {r.kind}: {r.name}: {r.detail}" for r in results if r.outcome not in GOOD]
@@ -23,6 +23,6 @@ def test_bad_input_ends_well_or_with_one_line(group: str, run_group: Callable[[s
 
 def test_there_are_enough_cases(tally: Counter[tuple[str, str]], request: pytest.FixtureRequest) -> None:
     groups = [item for item in request.session.items if item.name.startswith("test_bad_input")]
-    if len(groups) < 6:
+    if len(groups) < 7:
         pytest.skip("only some groups were run")
     assert sum(tally.values()) >= MIN_CASES

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
@@ -147,6 +148,28 @@ def test_missing_inputs_are_errors(tmp_path: Path, touch: Touch) -> None:
     empty.write_text("# nothing\n")
     with pytest.raises(VideoError, match="names no video"):
         names(request(tmp_path, empty))
+
+
+def test_big_and_small_letters_are_marked(tmp_path: Path, touch: Touch) -> None:
+    touch("v/A.mp4", "v/a.mp4", "v/a.mov", "v/Day/x.mp4", "v/day/x.mp4", "v/day/y.mp4")
+    found = names(request(tmp_path, tmp_path / "v"))
+    plain = [re.sub(r"-[0-9a-f]{8}", "-#", name) for name in found]
+    assert sorted(plain) == [
+        *("A.mp4-#.poses.json", "Day/x.mp4-#.poses.json", "a.mov.poses.json", "a.mp4-#.poses.json"),
+        *("day/x.mp4-#.poses.json", "day/y.poses.json"),
+    ]
+    assert len({name.casefold() for name in found}) == 6
+    assert found == names(request(tmp_path, tmp_path / "v"))
+
+
+def test_links_in_a_circle_and_odd_paths_in_a_list_are_told(tmp_path: Path, touch: Touch) -> None:
+    touch("v/x.mp4")
+    (tmp_path / "v" / "loop.mp4").symlink_to("loop.mp4")
+    (tmp_path / "list.txt").write_bytes(b"v/loop.mp4\n//no//such\nv/a\0b.mp4\nv/x.mp4\n")
+    jobs = plan_jobs(request(tmp_path, tmp_path / "list.txt"))
+    assert [job.video.name for job in jobs if job.problem is None] == ["x.mp4"]
+    assert len(jobs) == 4
+    assert names(request(tmp_path, tmp_path / "v")) == ["x.poses.json"]
 
 
 def test_a_tilde_that_is_nobodys_home_is_a_name(tmp_path: Path, touch: Touch, monkeypatch: pytest.MonkeyPatch) -> None:
