@@ -54,9 +54,8 @@ class LongVideos:
         if progress is None:
             return outcome
         seconds = round(progress.seconds + outcome.seconds, 3)
-        return replace(
-            outcome, facts={**outcome.facts, "seconds": seconds, "resumed_at_frame": progress.num_resumed or None}
-        )
+        resumed = min(progress.num_resumed, outcome.facts["frames"]) or None
+        return replace(outcome, facts={**outcome.facts, "seconds": seconds, "resumed_at_frame": resumed})
 
     def _task(self, task: Task, part: Part) -> Task:
         return Task(replace(task.job, part=part), task.decision)

@@ -24,6 +24,7 @@ from posecli.pipeline.journal import Journal, journal_path
 from posecli.pipeline.models import Models
 from posecli.pipeline.seams import Seams, StretchRecords
 from posecli.pipeline.stretches import SplitConfig, Stretch, plan_stretches
+from posecli.pipeline.unchanged import Unchanged
 from posecli.records import Frame
 from posecli.video.start import find_start
 
@@ -107,13 +108,13 @@ def annotate_stretch(
         progress: See `posecli.pipeline.annotate.Progress`; frames are counted from the beginning of the stretch.
 
     Returns:
-        Frames that an earlier run had done already.
+        Frames that an earlier run had done already, those before the seam left out.
 
     Raises:
         PoseCliError: One of its kinds, see `posecli.errors`.
     """
     stretch, warnings = stretches[position], list[str]()
-    start = perf_counter()
+    start, unchanged = perf_counter(), Unchanged(video)
     with Journal(_path(poses, position), _identity(video, stretch, models)) as journal:
         first_pass = new_first_pass(models, stop_chunk=stretch.stop)
         resume = journal.resume
@@ -128,11 +129,12 @@ def annotate_stretch(
             with closing(found) as frames:
                 report = partial(_report, progress or no_progress, first_pass, stretch)
                 first_pass.run(frames, journal, start_chunk=first, progress=report)
+            unchanged.check()
             busy_s = first_pass.times.seconds()
             timings_s = {"pass1": perf_counter() - start, "pass1_busy": sum(busy_s.values()), **busy_s}
             notes = [*models.estimator.notes, *getattr(models.detector, "notes", ())]
             journal.note_end({"warnings": warnings, "notes": notes, "timings_s": timings_s})
-    return (first - stretch.start) * first_pass.plan.hop
+    return max(0, first - stretch.seam) * first_pass.plan.hop
 
 
 def join_stretches(video: Path, stretches: Sequence[Stretch], poses: Path, models: Models) -> JoinEnd | None:

@@ -13,6 +13,7 @@ import pytest
 
 from posecli.batch.request import BatchRequest
 from posecli.batch.run import run_batch
+from posecli.batch.status import Status
 from posecli.crew import Crew
 from posecli.errors import OutputError
 from posecli.formats.coco import read_coco_dataset
@@ -153,8 +154,8 @@ def test_an_interrupted_stretch_goes_on_and_a_finished_one_is_not_done_again(
     annotate_stretch(video, stretches, 0, poses, models)
     with pytest.raises(OutputError, match="a stretch is not finished"):
         join_stretches(video, stretches, poses, models)
-    assert annotate_stretch(video, stretches, 1, poses, models) == 150
-    assert annotate_stretch(video, stretches, 1, poses, models, progress=refuse) == NUM_FRAMES - 30
+    assert annotate_stretch(video, stretches, 1, poses, models) == 50
+    assert annotate_stretch(video, stretches, 1, poses, models, progress=refuse) == NUM_FRAMES - 130
     assert join_stretches(video, stretches, poses, models) is not None
     annotate(video, Outputs(poses), models=models)
     annotate(video, Outputs(tmp_path / "whole.json"), models=models)
@@ -190,22 +191,41 @@ def test_what_cannot_be_entered_in_the_middle_is_not_split(
         assert split_video(long, replace(models, crew=crew), SPLIT) == split_video(long, models, SPLIT)
 
 
-def test_local_workers_share_a_long_video(tmp_path: Path, tiny_weights: Path, make_video: MakeVideo) -> None:
+class Watcher:
+    """Sees who is at what; pulls the plug of a batch when all stretches are done."""
+
+    def __init__(self) -> None:
+        self.seen: set[tuple[int, str]] = set()
+        self.is_to_unplug = True
+
+    def __call__(self, status: Status) -> None:
+        self.seen |= {(worker.number, worker.video) for worker in status.workers if worker.video}
+        if self.is_to_unplug and any("(joining)" in (worker.video or "") for worker in status.workers):
+            raise PullThePlug
+
+
+def test_local_workers_share_a_video_and_the_next_batch_goes_on(
+    tmp_path: Path, tiny_weights: Path, make_video: MakeVideo
+) -> None:
     video = make_video(tmp_path / "long.mp4", NUM_FRAMES, SIZE, fps=FPS)
+    poses = tmp_path / "split" / "long.poses.json"
     plain = AnnotateSettings(weights=str(tiny_weights), detector="full-frame")
     request = BatchRequest((str(video),), tmp_path / "split", plain, workers=2, threads=1, overlay=True, split=SPLIT)
-    at_work: set[tuple[int, str]] = set()
-    summary = run_batch(
-        request, show=lambda status: at_work.update((w.number, w.video) for w in status.workers if w.video)
-    )
-    assert {number for number, _ in at_work} == {1, 2}
-    assert {f"{video} ({part}/2)" for part in (1, 2)} <= {name for _, name in at_work}
+    watcher = Watcher()
+    with pytest.raises(PullThePlug):
+        run_batch(request, show=watcher)
+    assert list(stretches_folder(poses).iterdir())
+    assert not poses.exists()
+    watcher.is_to_unplug = False
+    summary = run_batch(request, show=watcher)
+    assert {number for number, _ in watcher.seen} == {1, 2}
+    assert {f"{video} ({part}/2)" for part in (1, 2)} <= {name for _, name in watcher.seen}
     [done] = summary.tally.done
-    assert (done["frames"], done["people"], done["resumed_at_frame"], summary.num_left) == (NUM_FRAMES, 1, None, 0)
+    assert (done["frames"], done["people"], summary.num_left) == (NUM_FRAMES, 1, 0)
+    assert done["resumed_at_frame"] == NUM_FRAMES
     records = [json.loads(line) for line in (tmp_path / "split" / "manifest.jsonl").read_text().splitlines()]
-    assert [record["event"] for record in records] == ["begin", "started", "done", "end"]
+    assert [record["event"] for record in records] == ["begin", "started", "begin", "started", "done", "end"]
     annotate(video, Outputs(tmp_path / "whole.json"), plain)
-    poses = tmp_path / "split" / "long.poses.json"
     assert poses.read_bytes() == (tmp_path / "whole.json").read_bytes()
     assert not stretches_folder(poses).exists()
     with open_source(poses.with_name("long.overlay.mp4")) as overlay:
