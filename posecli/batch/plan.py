@@ -6,7 +6,7 @@ import glob
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from os.path import abspath, commonpath, expanduser, isdir, realpath
 from pathlib import Path
 
@@ -44,7 +44,7 @@ def plan_jobs(request: BatchRequest) -> list[Job]:
     found: dict[Path, Found] = {}
     for item in request.inputs:
         for each in _expand(item, request):
-            found.setdefault(_real(each.video), each)
+            found.setdefault(_real(each.video), _looked_at(each))
     jobs = _name_jobs(_without_outputs(found, request), request)
     own = {_real(path) for job in jobs for path in _all_outputs(request.out_dir, job.name).paths()}
     return [job for job in jobs if _real(job.video) not in own and request.shard.holds(job.name)]
@@ -53,6 +53,19 @@ def plan_jobs(request: BatchRequest) -> list[Job]:
 def _real(path: Path) -> Path:
     """Where links lead; unlike `Path.resolve`, for any path, one with links in a circle too."""
     return Path(realpath(path))
+
+
+def _looked_at(each: Found) -> Found:
+    """With the problem, where there is nothing that can be read to its end: a link that leads nowhere, a pipe."""
+    from posecli.video.no_video import check_file
+
+    if each.problem is not None or isdir(each.video):
+        return each
+    try:
+        check_file(each.video)
+    except VideoError as error:
+        return replace(each, problem=Failure.of("input", error.message, error.hint, exit_code=error.exit_code))
+    return each
 
 
 def _expand(item: str, request: BatchRequest) -> Iterator[Found]:

@@ -17,7 +17,7 @@ from av.video.stream import VideoStream
 
 from posecli.errors import VideoError
 from posecli.video.limits import MAX_PIXELS, check_size
-from posecli.video.no_video import what_it_is
+from posecli.video.no_video import check_file, what_it_is
 
 VideoPacket: TypeAlias = "Packet[VideoStream]"  # not subscriptable at run time
 
@@ -56,8 +56,7 @@ def open_container(path: Path) -> InputContainer:
     Raises:
         VideoError: The file is missing, empty, unreadable, or not a video.
     """
-    if not path.is_file():
-        raise VideoError(f"{path}: no such file" if not path.exists() else f"{path}: is not a file")
+    check_file(path)
     try:
         if path.stat().st_size == 0:
             raise VideoError(f"{path}: is empty (0 bytes)", hint="copy or record it again")
@@ -83,7 +82,9 @@ def video_stream(container: InputContainer, path: Path) -> VideoStream:
     stream = next((s for s in container.streams.video if not s.disposition & cover), None)
     if stream is None:
         what = "only audio" if container.streams.audio else "no pictures"
-        raise VideoError(f"{path}: has no video stream ({what})")
+        raise VideoError(
+            f"{path}: has no video stream ({what})", hint="take it out, or look for the file with the pictures"
+        )
     if stream.codec_context is None:
         raise VideoError(f"{path}: its video codec is not supported", hint="convert it to H.264 first")
     check_size(path, stream.codec_context.width, stream.codec_context.height)

@@ -93,11 +93,12 @@ def _in_folder(folder: Path, *, recursive: bool) -> list[Path]:
 
 
 def _directly_in(folder: Path) -> list[Path]:
-    files = [p for p in folder.iterdir() if p.is_file()]
-    videos = sorted(filter(is_video, files), key=natural_key)
+    others = [p for p in folder.iterdir() if not p.is_dir()]
+    # a link that leads nowhere too: by its name it is meant, and whoever opens it says what is wrong
+    videos = sorted(filter(is_video, others), key=natural_key)
     if videos:
         return videos
-    return [folder] if any(map(is_image, files)) else []
+    return [folder] if any(is_image(p) and p.is_file() for p in others) else []
 
 
 def _folders_below(folder: Path, seen: set[Path] | None = None) -> Iterator[Path]:

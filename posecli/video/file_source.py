@@ -134,7 +134,9 @@ def _examine(path: Path) -> tuple[VideoInfo, Turn, tuple[int, int], list[str]]:
     """The facts, how pictures are turned, their stored size, and what is odd."""
     picture = first_picture(path)
     if picture is None:
-        raise VideoError(f"{path}: not one picture can be decoded", hint="the file is damaged or cut off")
+        raise VideoError(
+            f"{path}: not one picture can be decoded", hint="the file is damaged or cut off: copy or record it again"
+        )
     turn, stored_wh = display_turn(picture), (picture.width, picture.height)
     width_px, height_px = turn.size_wh(*stored_wh)
     with open_container(path) as container:

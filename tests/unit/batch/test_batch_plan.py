@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections import Counter
 from collections.abc import Callable
@@ -169,7 +170,20 @@ def test_links_in_a_circle_and_odd_paths_in_a_list_are_told(tmp_path: Path, touc
     jobs = plan_jobs(request(tmp_path, tmp_path / "list.txt"))
     assert [job.video.name for job in jobs if job.problem is None] == ["x.mp4"]
     assert len(jobs) == 4
-    assert names(request(tmp_path, tmp_path / "v")) == ["x.poses.json"]
+    jobs = plan_jobs(request(tmp_path, tmp_path / "v"))
+    assert [job.video.name for job in jobs if job.problem is None] == ["x.mp4"]
+    assert len(jobs) == 2
+
+
+@pytest.mark.parametrize("named", ["v", "v/*.mp4"])
+def test_what_has_a_videos_name_and_is_no_file_is_told_and_not_opened(tmp_path: Path, touch: Touch, named: str) -> None:
+    touch("v/x.mp4")
+    (tmp_path / "v" / "gone.mp4").symlink_to("disk/gone.mp4")
+    os.mkfifo(tmp_path / "v" / "pipe.mp4")  # reading it would wait for ever
+    jobs = {job.video.name: job.problem for job in plan_jobs(request(tmp_path, tmp_path / named))}
+    assert jobs.keys() == {"gone.mp4", "pipe.mp4", "x.mp4"} and jobs["x.mp4"] is None
+    assert jobs["gone.mp4"] is not None and "a link to disk/gone.mp4" in jobs["gone.mp4"].message
+    assert jobs["pipe.mp4"] is not None and "a pipe" in jobs["pipe.mp4"].message
 
 
 def test_a_tilde_that_is_nobodys_home_is_a_name(tmp_path: Path, touch: Touch, monkeypatch: pytest.MonkeyPatch) -> None:
