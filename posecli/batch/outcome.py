@@ -8,11 +8,13 @@ from typing import Any, Literal
 
 from posecli.errors import ConfigError, DeviceError, FormatError, OutputError, PoseCliError, VideoError, WeightsError
 from posecli.pipeline.stretches import Stretch
+from posecli.pipeline.unchanged import ChangedVideoError
 
 FailureKind = Literal[
     "input", "output", "weights", "device", "config", "memory", "timeout", "died", "bug", "other", "changed"
 ]
 _KINDS: tuple[tuple[type[PoseCliError], FailureKind], ...] = (
+    (ChangedVideoError, "changed"),
     (VideoError, "input"),
     (FormatError, "input"),
     (OutputError, "output"),

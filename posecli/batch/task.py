@@ -13,7 +13,7 @@ from posecli.batch.decide import stamp
 from posecli.batch.identity import Glance, content_sha256
 from posecli.batch.job import Job, OutputFiles
 from posecli.batch.outcome import Failure, Outcome, failure_of
-from posecli.errors import OutputError, VideoError
+from posecli.errors import OutputError
 
 if TYPE_CHECKING:
     from posecli.pipeline.annotate import AnnotateResult, Progress
@@ -82,9 +82,6 @@ def _annotate(
     outputs = Outputs(files.poses, overlay=files.overlay, sheet=files.sheet, overlay_style=style)
     before = _glance(job.video)
     joined = None if job.part is None else join_stretches(job.video, job.part.stretches, files.poses, models)
-    if joined is None and job.part is not None:
-        what = f"{job.video}: has changed while it was being annotated"
-        raise VideoError(what, hint="give the same command again when nobody writes to the video any more")
     result = annotate(job.video, outputs, overwrite=True, command=command, progress=progress, models=models)
     if before is None or before != _glance(job.video):
         return None

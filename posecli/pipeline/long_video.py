@@ -24,7 +24,7 @@ from posecli.pipeline.journal import Journal, journal_path
 from posecli.pipeline.models import Models
 from posecli.pipeline.seams import Seams, StretchRecords
 from posecli.pipeline.stretches import SplitConfig, Stretch, plan_stretches
-from posecli.pipeline.unchanged import Unchanged
+from posecli.pipeline.unchanged import ChangedVideoError, Unchanged
 from posecli.records import Frame
 from posecli.video.start import find_start
 
@@ -137,7 +137,7 @@ def annotate_stretch(
     return max(0, first - stretch.seam) * first_pass.plan.hop
 
 
-def join_stretches(video: Path, stretches: Sequence[Stretch], poses: Path, models: Models) -> JoinEnd | None:
+def join_stretches(video: Path, stretches: Sequence[Stretch], poses: Path, models: Models) -> JoinEnd:
     """Put the stretches of a video together: a journal of the whole, beside the poses file.
 
     Args:
@@ -147,9 +147,10 @@ def join_stretches(video: Path, stretches: Sequence[Stretch], poses: Path, model
         models: Loaded.
 
     Returns:
-        What they say; ``None``: the video has changed meanwhile.
+        What they say.
 
     Raises:
+        ChangedVideoError: Since the first of them.
         OutputError: Stretches are missing, or the journal cannot be written.
     """
     with ExitStack() as stack:
@@ -160,7 +161,7 @@ def join_stretches(video: Path, stretches: Sequence[Stretch], poses: Path, model
                 raise OutputError(f"{path}: is missing", hint="give the same command again")
             journals.append(stack.enter_context(Journal(path, _identity(video, stretch, models))))
         if any(journal.is_foreign for journal in journals):
-            return None
+            raise ChangedVideoError(video)
         ends = [journal.remarks for journal in journals if journal.remarks is not None]
         if len(ends) < len(journals):
             raise OutputError(f"{poses}: a stretch is not finished", hint="give the same command again")

@@ -7,6 +7,18 @@ from pathlib import Path
 from posecli.errors import VideoError
 
 
+class ChangedVideoError(VideoError):
+    """A video is not the one that the run began with.
+
+    Args:
+        video: Which.
+    """
+
+    def __init__(self, video: Path) -> None:
+        what = f"{video}: has changed while it was being annotated"
+        super().__init__(what, hint="give the same command again when nobody writes to it any more")
+
+
 class Unchanged:
     """What a video looked like when it was about to be opened: names, sizes and times.
 
@@ -22,13 +34,10 @@ class Unchanged:
         """Look again.
 
         Raises:
-            VideoError: It looks different.
+            ChangedVideoError: It looks different.
         """
         if _look(self._video) != self._before:
-            raise VideoError(
-                f"{self._video}: has changed while it was being annotated",
-                hint="give the same command again when nobody writes to it any more",
-            )
+            raise ChangedVideoError(self._video)
 
 
 def _look(video: Path) -> list[tuple[str, int, int]] | None:
@@ -40,4 +49,4 @@ def _look(video: Path) -> list[tuple[str, int, int]] | None:
     return [(name, found.st_size, found.st_mtime_ns) for name, found in stats]
 
 
-__all__ = ["Unchanged"]
+__all__ = ["ChangedVideoError", "Unchanged"]

@@ -30,6 +30,7 @@ from posecli.pipeline.models import Models, load_models
 from posecli.pipeline.settings import AnnotateSettings
 from posecli.pipeline.stretches import SplitConfig, Stretch
 from posecli.pipeline.threads import all_threads
+from posecli.pipeline.unchanged import ChangedVideoError
 from posecli.records import Detections, Frame
 from posecli.video.source import open_source
 
@@ -71,7 +72,7 @@ def in_stretches(video: Path, poses: Path, models: Models, order: Sequence[int] 
     stretches_folder(poses).mkdir()
     for position in order or range(len(stretches)):
         annotate_stretch(video, stretches, position, poses, models)
-    assert join_stretches(video, stretches, poses, models) is not None
+    join_stretches(video, stretches, poses, models)
     result = annotate(video, Outputs(poses), models=models)
     remove_stretches(poses)
     return result
@@ -101,7 +102,7 @@ def test_with_little_overlap_only_what_is_near_the_seam_differs(
     stretches_folder(poses).mkdir()
     for position in range(2):
         annotate_stretch(video, stretches, position, poses, models)
-    assert join_stretches(video, stretches, poses, models) is not None
+    join_stretches(video, stretches, poses, models)
     split = annotate(video, Outputs(poses), models=models).annotation
     assert [pose.track_id for pose in split.poses] == [pose.track_id for pose in whole.poses]
     far = 0
@@ -156,7 +157,7 @@ def test_an_interrupted_stretch_goes_on_and_a_finished_one_is_not_done_again(
         join_stretches(video, stretches, poses, models)
     assert annotate_stretch(video, stretches, 1, poses, models) == 50
     assert annotate_stretch(video, stretches, 1, poses, models, progress=refuse) == NUM_FRAMES - 130
-    assert join_stretches(video, stretches, poses, models) is not None
+    join_stretches(video, stretches, poses, models)
     annotate(video, Outputs(poses), models=models)
     annotate(video, Outputs(tmp_path / "whole.json"), models=models)
     assert poses.read_bytes() == (tmp_path / "whole.json").read_bytes()
@@ -172,7 +173,8 @@ def test_a_video_that_changes_between_two_stretches_is_noticed(
     annotate_stretch(video, stretches, 0, poses, models)
     make_video(video, 50, SIZE, fps=FPS)
     annotate_stretch(video, stretches, 1, poses, models)
-    assert join_stretches(video, stretches, poses, models) is None
+    with pytest.raises(ChangedVideoError, match="has changed while"):
+        join_stretches(video, stretches, poses, models)
     assert not poses.exists()
 
 
