@@ -343,12 +343,12 @@ def _batch() -> Case:
         weights = places.inside / "hostile.safetensors"
         save_network(weights, PoseNetwork(POSE).state_dict(), POSE, metadata={})
         before = {path: path.stat().st_mtime_ns for path in places.inside.rglob("*")}
-        first = _posecli_batch(places, weights, "--overlay", "--sheet")
+        first = _posecli_batch(places, weights, "--sheet")
         assert first.returncode == 3, first.stderr[-3000:]
         assert "Traceback" not in first.stderr, first.stderr[-1500:]
         summary = json.loads((places.out / "summary.json").read_text())
         assert (summary["done"], summary["failed"]) == (len(names), 1), summary["failures"]
-        again = _posecli_batch(places, weights, "--overlay", "--sheet", "--json")
+        again = _posecli_batch(places, weights, "--sheet", "--json")
         lines = [json.loads(line) for line in again.stdout.splitlines()]
         assert (lines[-1]["skipped"], lines[-1]["failed"], again.returncode) == (len(names), 1, 3)
         for text in (first.stdout, first.stderr, again.stderr):

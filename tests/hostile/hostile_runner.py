@@ -76,13 +76,17 @@ def _run(case: Case, root: Path) -> tuple[str, str]:
     strange = [name for name in sorted(_tree(root.parent.parent.parent) - before) if not _is_allowed(name)]
     if strange:
         return "outside", f"{strange[:3]} after {outcome}: {detail}"
+    if (num_bytes := _num_bytes(root)) > FILE_BYTES:
+        return "disk", f"{num_bytes:,} bytes after {outcome}: {detail}"
     return outcome, detail
 
 
 def _is_allowed(name: str) -> bool:
     place = "nest/nest/case/"
     is_litter = _LITTER.search(name) is not None
-    return name.startswith((f"{place}in/", f"{place}out/")) and not is_litter
+    # among the inputs nothing but what the cases put there
+    inputs = tuple(f"{place}in/{word}" for word in ("hostile", "walk", "pipe", "socket"))
+    return name.startswith((*inputs, f"{place}out/")) and not is_litter
 
 
 def _tree(folder: Path) -> set[str]:
@@ -91,6 +95,12 @@ def _tree(folder: Path) -> set[str]:
         place = os.path.relpath(parent, folder)
         found |= {os.path.normpath(os.path.join(place, name)) for name in (*folders, *files)}
     return found
+
+
+def _num_bytes(folder: Path) -> int:
+    """On disk, all together."""
+    paths = (os.path.join(parent, name) for parent, _, names in os.walk(folder) for name in names)
+    return sum(os.lstat(path).st_blocks * 512 for path in paths if len(path) < 4000)
 
 
 def _outcome(case: Case, places: Places) -> tuple[str, str]:
