@@ -261,8 +261,8 @@ class _Run:
         motion_files = outputs.motion.write(annotation, self.journal.note_output)
         for path, write in writers:
             if path is not None:
+                self.journal.note_output(path)  # before it is there: a run killed the moment after may replace it, too
                 write(path)
-                self.journal.note_output(path)
         self._check_input(outputs)
         timings["write"] = perf_counter() - start
         counts = {
@@ -271,8 +271,9 @@ class _Run:
             "poses": sum(len(pose) for pose in annotation.poses),
         }
         report_path = run_report_path(outputs.poses)
+        for path in (report_path, outputs.poses):
+            self.journal.note_output(path)
         write_run_report(report_path, annotation.run, command=command, timings_s=timings, counts=counts, overwrite=True)
-        self.journal.note_output(report_path)
         write_coco_dataset(annotation, outputs.poses, overwrite=True)
         return drawing, motion_files
 

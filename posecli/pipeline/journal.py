@@ -90,7 +90,7 @@ class Journal:
         self._append(record)
 
     def note_output(self, path: Path) -> None:
-        """Remember that this run has written ``path``: a resumed run may replace it.
+        """Remember that this run writes ``path`` next: a resumed run may replace it.
 
         Raises:
             OutputError: See `chunks`.
@@ -124,7 +124,7 @@ class Journal:
                 yield record
 
     def written_outputs(self) -> set[str]:
-        """Names of the files this run has written, before it was interrupted and since."""
+        """Names of the files this run has written or begun to write, before it was interrupted and since."""
         return set(self._written)
 
     def close(self) -> None:

@@ -5,9 +5,14 @@ from __future__ import annotations
 import random
 import re
 import shutil
+import signal
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+import pytest
+
+AFTER = Path(__file__).with_name("fault_after.py")
 POINTS = {
     "journal": ("write", r"\.\w+\.poses\.json\.journal"),
     "manifest": ("write", r"manifest\.jsonl"),
@@ -32,6 +37,20 @@ def seeded(wheres: list[str], seed: int) -> list[tuple[str, int]]:
 
 def test_there_are_twenty_points() -> None:
     assert len(OF_BATCH) + len(OF_ANNOTATE) == 20
+
+
+@pytest.mark.parametrize("name", ["a.overlay.mp4", "a.poses.run.json", "a.poses.json"])
+def test_annotate_killed_the_moment_after_a_file_is_there(name: str, make_bench: Callable[..., Any]) -> None:
+    bench = make_bench("SIGKILL of annotate")
+    bench.out.mkdir()
+    run = bench.annotate(VIDEO, prelude=AFTER, environment={"FAULT_AFTER": name})
+    assert run.wait() == -signal.SIGKILL
+    assert (bench.out / name).exists()
+    bench.check()
+    run = bench.annotate(VIDEO)
+    assert run.wait() == 0, run.said
+    for each in ("a.poses.json", "a.overlay.mp4"):
+        assert (bench.out / each).read_bytes() == bench.expected[each]
 
 
 def kill_at(bench: Any, start: Callable[[], Any], where: str, count: int) -> bool:
