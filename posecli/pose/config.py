@@ -161,7 +161,7 @@ POSE_CONFIGS: Mapping[str, PoseConfig] = MappingProxyType(
         "glsmamba-b": _PAPER,
         "glsmamba-h": replace(_PAPER, encoder=ViTPoseConfig(embed_dim=1280, depth=32, num_heads=16)),
         "glsmamba-s": _SMALL,
-        "glsmamba-xs": replace(_SMALL, encoder=EncoderConfig(out_channels=48), d_model=48, num_global_blocks=1),
+        "glsmamba-xs": replace(_SMALL, crop_hw=(192, 128), d_model=48, num_global_blocks=1),
     }
 )
 
