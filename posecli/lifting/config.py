@@ -104,7 +104,9 @@ LIFT_CONFIGS: Mapping[str, LiftConfig] = MappingProxyType(
         "posemamba-b": replace(_SMALL, d_model=128),
         "posemamba-l": replace(_SMALL, d_model=128, depth=20),
         "posemamba-x": replace(_SMALL, d_model=256, depth=20),
-        "posecli-lifter": replace(_SMALL, d_model=128, depth=3, in_channels=3, drop_path=0.0, normalisation="person"),
+        "posecli-lifter": replace(
+            _SMALL, d_model=128, depth=3, d_state=8, in_channels=3, drop_path=0.0, normalisation="person"
+        ),
     }
 )
 

@@ -75,9 +75,9 @@ class ClipSettings:
 
     stretch: tuple[float, float] = (0.7, 1.4)
     flip: float = 0.5
-    typical: float = 0.6
+    typical: float = 0.5
     bones: float = 0.05
-    tipped: float = 0.15
+    tipped: float = 0.12
     cameras: CameraSettings = field(default_factory=CameraSettings)
 
 

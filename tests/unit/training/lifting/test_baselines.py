@@ -14,7 +14,7 @@ from posecli.lifting.network import PoseMamba
 from posecli.training.lifting.baselines import DilatedTCN, SpaceTimeAttention, TimeLayer, build_lifter
 from posecli.training.lifting.losses import mean_distance
 
-NUM_PARAMETERS = {"posecli-lifter": 1_447_299, "tcn": 1_448_883, "attention": 1_441_475}
+NUM_PARAMETERS = {"posecli-lifter": 1_299_843, "tcn": 1_298_867, "attention": 1_297_555}
 SMALL: dict[str, Callable[[], nn.Module]] = {
     "tcn": lambda: DilatedTCN(width=16),
     "attention": lambda: SpaceTimeAttention(width=32, depth=1, heads=2, hidden=64),
