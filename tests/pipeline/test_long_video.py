@@ -11,6 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from posecli.batch.engine import LocalEngine
+from posecli.batch.pool import Worker
 from posecli.batch.request import BatchRequest
 from posecli.batch.run import run_batch
 from posecli.batch.status import Status
@@ -207,20 +209,26 @@ class Watcher:
 
 
 def test_local_workers_share_a_video_and_the_next_batch_goes_on(
-    tmp_path: Path, tiny_weights: Path, make_video: MakeVideo
+    tmp_path: Path, tiny_weights: Path, make_video: MakeVideo, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     video = make_video(tmp_path / "long.mp4", NUM_FRAMES, SIZE, fps=FPS)
     poses = tmp_path / "split" / "long.poses.json"
     plain = AnnotateSettings(weights=str(tiny_weights), detector="full-frame")
     request = BatchRequest((str(video),), tmp_path / "split", plain, workers=2, threads=1, overlay=True, split=SPLIT)
     watcher = Watcher()
+    hand_out = LocalEngine._hand_out
+
+    def watched(engine: LocalEngine, worker: Worker) -> None:
+        hand_out(engine, worker)
+        watcher(engine.status())  # what is shown as time goes by may miss a joining that is soon over
+
+    monkeypatch.setattr(LocalEngine, "_hand_out", watched)
     with pytest.raises(PullThePlug):
         run_batch(request, show=watcher)
     assert list(stretches_folder(poses).iterdir())
     assert not poses.exists()
     watcher.is_to_unplug = False
     summary = run_batch(request, show=watcher)
-    assert {number for number, _ in watcher.seen} == {1, 2}
     assert {f"{video} ({part}/2)" for part in (1, 2)} <= {name for _, name in watcher.seen}
     [done] = summary.tally.done
     assert (done["frames"], done["people"], summary.num_left) == (NUM_FRAMES, 1, 0)
