@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,16 +16,24 @@ OUTPUT_ERROR = 7
 NO_SPACE = "No space left on device"
 
 
-def test_disk_full_again_and_again(make_bench: Callable[..., Any], host: Any) -> None:
-    bench = make_bench("disk full")
+@contextmanager
+def small_disk(bench: Any, host: Any) -> Iterator[Path]:
+    """The output folder is a disk of 4 kB, until the end; as the test sees it."""
     if not host.can_mount:
         pytest.skip("may not mount a small disk here")
     bench.out.mkdir()
     bench.settle()
     host.do("mount", "-t", "tmpfs", "-o", "size=4k", "tmpfs", str(bench.out))
-    disk = host.view(bench.out)
-    codes = []
     try:
+        yield host.view(bench.out)
+    finally:
+        host.do("umount", str(bench.out))
+
+
+def test_disk_full_again_and_again(make_bench: Callable[..., Any], host: Any) -> None:
+    bench = make_bench("disk full")
+    codes = []
+    with small_disk(bench, host) as disk:
         for size_kb in (4, 40, 120):
             host.do("mount", "-o", f"remount,size={size_kb}k", str(bench.out))
             batch = bench.start()
@@ -44,19 +54,11 @@ def test_disk_full_again_and_again(make_bench: Callable[..., Any], host: Any) ->
         batch = bench.start()
         assert batch.wait() == 0, batch.said
         bench.check(is_complete=True, out=disk)
-    finally:
-        host.do("umount", str(bench.out))
 
 
 def test_disk_full_for_annotate(make_bench: Callable[..., Any], host: Any) -> None:
     bench = make_bench("disk full")
-    if not host.can_mount:
-        pytest.skip("may not mount a small disk here")
-    bench.out.mkdir()
-    bench.settle()
-    host.do("mount", "-t", "tmpfs", "-o", "size=4k", "tmpfs", str(bench.out))
-    disk = host.view(bench.out)
-    try:
+    with small_disk(bench, host) as disk:
         for size_kb in (4, 100):
             host.do("mount", "-o", f"remount,size={size_kb}k", str(bench.out))
             run = bench.annotate("a.mp4")
@@ -70,8 +72,6 @@ def test_disk_full_for_annotate(make_bench: Callable[..., Any], host: Any) -> No
         assert run.wait() == 0, run.said
         for name in ("a.poses.json", "a.overlay.mp4"):
             assert (disk / name).read_bytes() == bench.expected[name]
-    finally:
-        host.do("umount", str(bench.out))
 
 
 def _records(manifest: Any) -> list[dict[str, Any]]:
