@@ -68,21 +68,7 @@ def repository() -> Path:
 @pytest.fixture(scope="session")
 def tiny_pose_config() -> Any:
     """A GLSMamba with every part, small enough to run in a millisecond."""
-    from posecli.encoder import EncoderConfig
-    from posecli.pose.config import PoseConfig
-
-    return PoseConfig(
-        encoder=EncoderConfig(widths=(16, 16, 16, 16), depths=(1, 1, 1, 1), out_channels=16, stem_channels=8),
-        crop_hw=(64, 32),
-        num_frames=5,
-        d_model=16,
-        num_global_blocks=1,
-        num_local_blocks=1,
-        d_state=2,
-        dt_rank=2,
-        window_hw=(8, 8),
-        merge_width=4,
-    )
+    return _beside("tiny_networks").POSE
 
 
 @pytest.fixture(scope="session")
@@ -104,20 +90,20 @@ def tiny_weights(tiny_pose_config: Any, tmp_path_factory: pytest.TempPathFactory
 @pytest.fixture(scope="session")
 def make_video() -> Callable[..., Path]:
     """Write a small real video whose pictures carry their number; see `tests/video_factory.py`."""
-    return _video_factory().make_video
+    return _beside("video_factory").make_video
 
 
 @pytest.fixture(scope="session")
 def frame_number() -> Callable[[Any], int]:
     """Read the number back from a picture of `make_video`."""
-    return _video_factory().read_number
+    return _beside("video_factory").read_number
 
 
-def _video_factory() -> ModuleType:
+def _beside(file: str) -> ModuleType:
     # By path: test folders are no packages.
-    name = "posecli_tests_video_factory"
+    name = f"posecli_tests_{file}"
     if name not in sys.modules:
-        spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name("video_factory.py"))
+        spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{file}.py"))
         assert spec is not None
         assert spec.loader is not None
         module = importlib.util.module_from_spec(spec)

@@ -17,7 +17,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from posecli.encoder import EncoderConfig
 from posecli.lifting.checkpoint import load_lifter_network, save_lifter_network
 from posecli.lifting.config import LiftConfig
 from posecli.lifting.network import PoseMamba
@@ -35,20 +34,8 @@ from posecli.weights.wholeness import check_whole
 from tests.hostile.hostile_arrays import SENTINEL, programs
 from tests.hostile.hostile_case import Case, Places
 from tests.hostile.hostile_mutation import SEED, flip_bits, nested
+from tests.tiny_networks import ENCODER, POSE
 
-ENCODER = EncoderConfig(widths=(16, 16, 16, 16), depths=(1, 1, 1, 1), out_channels=16, stem_channels=8)
-POSE = PoseConfig(
-    encoder=ENCODER,
-    crop_hw=(64, 32),
-    num_frames=5,
-    d_model=16,
-    num_global_blocks=1,
-    num_local_blocks=1,
-    d_state=2,
-    dt_rank=2,
-    window_hw=(8, 8),
-    merge_width=4,
-)
 VITPOSE = PoseConfig(
     encoder=ViTPoseConfig(embed_dim=32, depth=2, num_heads=2, out_channels=16),
     crop_hw=(64, 32),
