@@ -26,7 +26,7 @@ from tests.hostile.hostile_footage import footage, kinds
 from tests.hostile.hostile_mutation import spell
 from tests.hostile.hostile_stills import cases as still_cases
 from tests.hostile.hostile_videos import cases as video_cases
-from tests.hostile.hostile_weights import POSE
+from tests.tiny_networks import POSE
 
 # of each kind of bad video every so many go the whole way
 _EVERY = 9

@@ -26,7 +26,7 @@ from tests.hostile.hostile_annotated import models
 from tests.hostile.hostile_case import Case, Places
 from tests.hostile.hostile_footage import footage
 from tests.hostile.hostile_stills import good as good_stills
-from tests.hostile.hostile_weights import POSE
+from tests.tiny_networks import POSE
 
 NAMES = {
     "a line break": "a\nb.mp4",
