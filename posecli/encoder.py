@@ -1,14 +1,15 @@
-"""The compact convolutional encoder that the pose network and the person detector share.
+"""Convolutional encoders: a ladder of convolutions down to 1/32, then a feature pyramid back up to 1/4.
 
-A ResNet-like ladder of 3x3 convolutions down to 1/32, then a feature pyramid back up to 1/4. Plain dense convolutions, because on CPUs
-they run closer to the peak than depthwise ones (measured: a depthwise ladder of half the parameters costs the same inference time and
-twice the training time). Batch norms fold into the convolutions for inference (`fold_batch_norms`).
+`CompactEncoder` is a ResNet-like ladder of plain dense convolutions: on CPUs they run closer to the peak than depthwise ones.
+`posecli.mobile_encoder` has the ladder of EfficientNet-Lite, whose weights for ImageNet are public. Batch norms
+fold into the convolutions for inference (`fold_batch_norms`).
 
 Legend: B images, H and W pixels (multiples of 32), C output channels.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -46,20 +47,40 @@ class EncoderConfig:
 
 
 class ConvNorm(nn.Sequential):
-    """Convolution without bias, batch norm, and ReLU unless ``is_activated`` is false."""
+    """Convolution without bias, batch norm, and an activation: ReLU, ReLU6, or none.
+
+    Args:
+        in_channels: Of the input.
+        out_channels: Of the output.
+        kernel: Its side.
+        stride: Of the convolution.
+        groups: Channels that are filtered apart; as many as there are makes it depthwise.
+        ceiling: Where the ReLU ends; ``None``: nowhere.
+        is_activated: Whether there is a ReLU at all.
+        epsilon: Of the batch norm.
+    """
 
     def __init__(
-        self, in_channels: int, out_channels: int, kernel: int = 3, *, stride: int = 1, is_activated: bool = True
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel: int = 3,
+        *,
+        stride: int = 1,
+        groups: int = 1,
+        ceiling: float | None = None,
+        is_activated: bool = True,
+        epsilon: float = 1e-5,
     ) -> None:
         super().__init__()
         self.conv: nn.Conv2d
         if kernel == stride == 1:
             self.conv = PointwiseConv(in_channels, out_channels, bias=False)
         else:
-            self.conv = nn.Conv2d(in_channels, out_channels, kernel, stride, kernel // 2, bias=False)
-        self.norm: nn.Module = nn.BatchNorm2d(out_channels)
+            self.conv = nn.Conv2d(in_channels, out_channels, kernel, stride, kernel // 2, groups=groups, bias=False)
+        self.norm: nn.Module = nn.BatchNorm2d(out_channels, eps=epsilon)
         if is_activated:
-            self.activation = nn.ReLU(inplace=True)
+            self.activation = nn.ReLU(inplace=True) if ceiling is None else nn.Hardtanh(0.0, ceiling, inplace=True)
 
 
 class ResidualBlock(nn.Module):
@@ -78,29 +99,26 @@ class ResidualBlock(nn.Module):
         return functional.relu(self.second(self.first(x)) + self.shortcut(x), inplace=True)
 
 
-class CompactEncoder(nn.Module):
-    """Images to one feature map at 1/4 of their resolution."""
+class PyramidEncoder(nn.Module):
+    """Images to one feature map at 1/4 of their resolution, whatever the ladder.
+
+    Args:
+        stem: Images to the first level's input.
+        levels: To 1/4, 1/8, 1/16 and 1/32.
+        widths: Channels of the levels' outputs.
+        out_channels: Channels of the pyramid and of the output.
+    """
 
     stride = 4
 
-    def __init__(self, config: EncoderConfig) -> None:
+    def __init__(
+        self, stem: nn.Module, levels: Sequence[nn.Module], widths: Sequence[int], *, out_channels: int
+    ) -> None:
         super().__init__()
-        self.config = config
-        widths = config.widths
-        self.stem = nn.Sequential(
-            ConvNorm(3, config.stem_channels, stride=2), ConvNorm(config.stem_channels, widths[0], stride=2)
-        )
-        levels: list[nn.Module] = []
-        previous = widths[0]
-        for level, (width, depth) in enumerate(zip(widths, config.depths, strict=True)):
-            blocks = [ResidualBlock(previous, width, stride=1 if level == 0 else 2)]
-            blocks += [ResidualBlock(width, width, stride=1) for _ in range(depth - 1)]
-            levels.append(nn.Sequential(*blocks))
-            previous = width
+        self.stem = stem
         self.levels = nn.ModuleList(levels)
-        out = config.out_channels
-        self.lateral = nn.ModuleList(ConvNorm(width, out, 1, is_activated=False) for width in widths)
-        self.smooth = nn.ModuleList(ConvNorm(out, out) for _ in widths[:-1])
+        self.lateral = nn.ModuleList(ConvNorm(width, out_channels, 1, is_activated=False) for width in widths)
+        self.smooth = nn.ModuleList(ConvNorm(out_channels, out_channels) for _ in widths[:-1])
 
     def forward(self, images: Tensor) -> Tensor:
         """Encode.
@@ -123,6 +141,36 @@ class CompactEncoder(nn.Module):
             )
             y = self.smooth[level_index](functional.relu(y))
         return y
+
+    def hold(self, num_levels: int) -> None:
+        """Keep the stem and the first levels as they are while the rest trains, statistics of their batch norms included.
+
+        Args:
+            num_levels: Levels to hold; 0: nothing is held, the stem neither.
+        """
+        held = [self.stem, *self.levels[:num_levels]] if num_levels else []
+        for module in held:
+            module.requires_grad_(False)
+            module.eval()
+
+
+class CompactEncoder(PyramidEncoder):
+    """The ladder of `ResidualBlock`s."""
+
+    def __init__(self, config: EncoderConfig) -> None:
+        widths = config.widths
+        stem = nn.Sequential(
+            ConvNorm(3, config.stem_channels, stride=2), ConvNorm(config.stem_channels, widths[0], stride=2)
+        )
+        levels: list[nn.Module] = []
+        previous = widths[0]
+        for level, (width, depth) in enumerate(zip(widths, config.depths, strict=True)):
+            blocks = [ResidualBlock(previous, width, stride=1 if level == 0 else 2)]
+            blocks += [ResidualBlock(width, width, stride=1) for _ in range(depth - 1)]
+            levels.append(nn.Sequential(*blocks))
+            previous = width
+        super().__init__(stem, levels, widths, out_channels=config.out_channels)
+        self.config = config
 
 
 def fold_batch_norms(module: nn.Module) -> nn.Module:

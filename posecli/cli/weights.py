@@ -155,14 +155,20 @@ def export(
 
 @app.command("import")
 def import_(
-    kind: Annotated[str, typer.Argument(metavar="KIND", help="Whose checkpoint it is: posemamba or vitpose.")],
+    kind: Annotated[
+        str, typer.Argument(metavar="KIND", help="Whose checkpoint it is: posemamba, vitpose or efficientnet-lite.")
+    ],
     file: Annotated[Path, typer.Argument(metavar="FILE", help="The public checkpoint, for example PoseMamba_S.bin.")],
     out: Annotated[Path, typer.Option("--out", help="The .safetensors file to write.")],
     overwrite: options.Overwrite = False,
     quiet: options.Quiet = False,
 ) -> None:
     """Convert a checkpoint of other software to a weights file; no code in it is run."""
-    readers = {"posemamba": _import_posemamba, "vitpose": _import_vitpose}
+    readers = {
+        "posemamba": _import_posemamba,
+        "vitpose": _import_vitpose,
+        "efficientnet-lite": _import_efficientnet_lite,
+    }
     if kind not in readers:
         raise ConfigError(f"unknown kind of checkpoint {kind!r}", hint=f"posecli imports: {', '.join(readers)}")
     for line in readers[kind](file, out, overwrite):
@@ -185,6 +191,14 @@ def _import_vitpose(file: Path, out: Path, overwrite: bool) -> list[str]:
     name, tensors = import_vitpose(file, out, overwrite=overwrite)
     num_values = sum(tensor.numel() for tensor in tensors.values())
     return [f"the encoder of {name}, {num_values:,} values, for training to start from", LICENCE_NOTE]
+
+
+def _import_efficientnet_lite(file: Path, out: Path, overwrite: bool) -> list[str]:
+    from posecli.pose.efficientnet_checkpoint import LICENCE_NOTE, import_efficientnet_lite
+
+    tensors = import_efficientnet_lite(file, out, overwrite=overwrite)
+    num_values = sum(tensor.numel() for tensor in tensors.values())
+    return [f"the encoder of EfficientNet-Lite0, {num_values:,} values, for training to start from", LICENCE_NOTE]
 
 
 @app.command()

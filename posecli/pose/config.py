@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from posecli.encoder import EncoderConfig
 from posecli.errors import ConfigError
+from posecli.mobile_encoder import MobileEncoderConfig
 from posecli.ssm.orders import SCAN_TYPES, ScanType
 from posecli.weights.fitting import config_values
 
@@ -35,12 +36,18 @@ class ViTPoseConfig:
             raise ConfigError(f"embed_dim {self.embed_dim} is not a multiple of num_heads {self.num_heads}")
 
 
+Encoder = EncoderConfig | MobileEncoderConfig | ViTPoseConfig
+_ENCODER_KINDS: Mapping[str, type[Encoder]] = MappingProxyType(
+    {"compact": EncoderConfig, "mobile": MobileEncoderConfig, "vitpose": ViTPoseConfig}
+)
+
+
 @dataclass(frozen=True)
 class PoseConfig:
     """Everything that defines a GLSMamba network.
 
     Attributes:
-        encoder: The compact encoder (trained) or ViTPose (frozen, as in the paper).
+        encoder: The compact or the mobile encoder (trained), or ViTPose (frozen, as in the paper).
         crop_hw: Input crop (height, width), px. Paper: 256 x 192.
         num_frames: T, frames a window. Paper: 5.
         d_model: D, token width. Open in the paper; 256 fits its parameter budget.
@@ -63,7 +70,7 @@ class PoseConfig:
         is_encoder_frozen: Whether the encoder trains. Paper: frozen.
     """
 
-    encoder: EncoderConfig | ViTPoseConfig = field(default_factory=EncoderConfig)
+    encoder: Encoder = field(default_factory=EncoderConfig)
     crop_hw: tuple[int, int] = (256, 192)
     num_frames: int = 5
     d_model: int = 256
@@ -117,7 +124,7 @@ class PoseConfig:
     def to_json(self) -> dict[str, Any]:
         """A JSON object that `from_json` reads back."""
         content = asdict(self)
-        content["encoder"]["kind"] = "vitpose" if isinstance(self.encoder, ViTPoseConfig) else "compact"
+        content["encoder"]["kind"] = next(name for name, kind in _ENCODER_KINDS.items() if type(self.encoder) is kind)
         return content
 
     @classmethod
@@ -132,20 +139,16 @@ class PoseConfig:
         if not isinstance(described, Mapping):
             raise ConfigError("pose config: encoder is not an object of settings")
         encoder = dict(described)
-        kinds: dict[str, type[EncoderConfig] | type[ViTPoseConfig]] = {
-            "compact": EncoderConfig,
-            "vitpose": ViTPoseConfig,
-        }
-        kind = kinds.get(str(encoder.pop("kind", "compact")))
+        kind = _ENCODER_KINDS.get(str(encoder.pop("kind", "compact")))
         if kind is None:
-            raise ConfigError("pose config: unknown encoder kind", hint=f"one of {', '.join(kinds)}")
+            raise ConfigError("pose config: unknown encoder kind", hint=f"one of {', '.join(_ENCODER_KINDS)}")
         return cls(encoder=kind(**config_values("pose config: encoder", kind, encoder)), **values)
 
 
 _PAPER = PoseConfig(encoder=ViTPoseConfig(), is_encoder_frozen=True)
 
 _SMALL = PoseConfig(
-    encoder=EncoderConfig(widths=(32, 64, 192, 320), depths=(1, 2, 3, 2)),
+    encoder=MobileEncoderConfig(),
     crop_hw=(192, 160),
     d_model=64,
     num_global_blocks=2,

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from posecli.dense import Dense
 from posecli.encoder import CompactEncoder
+from posecli.mobile_encoder import MobileEncoder, MobileEncoderConfig
 from posecli.pose import fused
 from posecli.pose.blocks import GlobalBlock, LocalBlock, MambaBlock
 from posecli.pose.config import PoseConfig, ViTPoseConfig
@@ -27,11 +28,7 @@ class PoseNetwork(nn.Module):
     def __init__(self, config: PoseConfig) -> None:
         super().__init__()
         self.config = config
-        self.encoder: nn.Module
-        if isinstance(config.encoder, ViTPoseConfig):
-            self.encoder = ViTPoseEncoder(config.encoder, config.crop_hw)
-        else:
-            self.encoder = CompactEncoder(config.encoder)
+        self.encoder = build_encoder(config)
         width = config.d_model
         self.embed = Dense(config.encoder.out_channels, width)
         self.register_buffer("spatial_embedding", sine_cosine_table(*config.grid_hw, width), persistent=False)
@@ -94,6 +91,15 @@ class PoseNetwork(nn.Module):
             tokens = tokens[:, frame : frame + 1]
         heatmaps: Tensor = self.head(fused.layer_norm(tokens.contiguous(), self.norm))
         return heatmaps.permute(0, 1, 4, 2, 3)
+
+
+def build_encoder(config: PoseConfig) -> nn.Module:
+    """The encoder that a config asks for, freshly initialised."""
+    if isinstance(config.encoder, ViTPoseConfig):
+        return ViTPoseEncoder(config.encoder, config.crop_hw)
+    if isinstance(config.encoder, MobileEncoderConfig):
+        return MobileEncoder(config.encoder)
+    return CompactEncoder(config.encoder)
 
 
 def sine_cosine_table(height: int, width: int, channels: int) -> Tensor:

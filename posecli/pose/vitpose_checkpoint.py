@@ -8,11 +8,9 @@ Two layouts are read, both with the classic decoder, whose two deconvolutions th
 from __future__ import annotations
 
 import re
-import warnings
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -21,17 +19,11 @@ from posecli.atomic import check_output
 from posecli.download import file_sha256
 from posecli.errors import WeightsError
 from posecli.pose.config import POSE_CONFIGS, PoseConfig, ViTPoseConfig
+from posecli.pose.public_checkpoint import KIND, PREFIX, check_finite, check_names_and_shapes, read_state
 from posecli.pose.vitpose import ViTPoseEncoder
 from posecli.weights import save_weights
-from posecli.weights.wholeness import is_plain_tensor, refuse_packed
-
-KIND = "encoder"
-PREFIX = "encoder."
-"""Tensors are named as in `posecli.pose.network.PoseNetwork`, so that training can start from the file."""
 
 LICENCE_NOTE = "ViTPose's code and weights are Apache-2.0; they were trained on COCO and, before that, on ImageNet."
-_LISTED = 10
-_STATE_KEY = "state_dict"
 _BLOCK = re.compile(r"backbone\.(?:encoder\.layer|blocks)\.(\d+)\.")
 # The last layer predicts COCO's 17 points and is not part of the encoder; the authors' files may carry heads of other data sets
 # and the class token of the encoder's ancestor, which ViTPose does not use either.
@@ -79,10 +71,10 @@ def import_vitpose(
         OutputError: ``out`` exists or cannot be written.
     """
     check_output(out, overwrite=overwrite)
-    state = _read(path)
+    state = read_state(path, of="ViTPose")
     name, config = _fitting_config(path, state, POSE_CONFIGS if configs is None else configs)
     tensors = convert_vitpose(path, state, config)
-    _check_finite(path, tensors)
+    check_finite(path, tensors)
     named = {PREFIX + key: value for key, value in tensors.items()}
     metadata = {
         "source": "public ViTPose checkpoint",
@@ -120,50 +112,6 @@ def convert_vitpose(path: Path, state: Mapping[str, Tensor], config: PoseConfig)
         converted[renamed] = value.float() if value.is_floating_point() else value
     _check_names_and_shapes(path, converted, config)
     return converted
-
-
-def _read(path: Path) -> dict[str, Tensor]:
-    if not path.is_file():
-        raise WeightsError(f"{path}: no such checkpoint file")
-    whole = _read_safetensors(path) if path.suffix == ".safetensors" else _read_pickle(path)
-    content: Any = whole.get(_STATE_KEY, whole)
-    if not isinstance(content, Mapping) or not content:
-        raise WeightsError(f"{path}: holds no state dict of ViTPose")
-    for name, value in content.items():
-        if not isinstance(name, str) or not is_plain_tensor(value):
-            kind = type(value).__name__
-            raise WeightsError(
-                f"{path}: entry {name!r} of the state dict is of type {kind}, not a tensor of real numbers"
-            )
-    return dict(content)
-
-
-def _read_safetensors(path: Path) -> Mapping[str, Any]:
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    try:
-        return load_file(path)
-    except (OSError, SafetensorError) as error:
-        hint = "fetch the file again and compare its size with the source's"
-        raise WeightsError(f"{path}: damaged or cut short: {error}", hint=hint) from error
-
-
-def _read_pickle(path: Path) -> Mapping[str, Any]:
-    refuse_packed(path)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # remarks about the pickle's protocol
-            content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # bytes that are no pickle fail in any way: KeyError, IndexError, struct.error, ...
-        if found := re.search(r"GLOBAL (\S+)", str(error)):
-            hint = "posecli runs no code from a checkpoint; take a file that holds tensors only, such as safetensors"
-            raise WeightsError(f"{path}: holds code ({found[1]}), refused", hint=hint) from error
-        hint = "fetch the file again and compare its size with the source's"
-        raise WeightsError(f"{path}: not a PyTorch checkpoint, or a damaged one", hint=hint) from error
-    if not isinstance(content, Mapping):
-        raise WeightsError(f"{path}: holds one value of type {type(content).__name__}, not a ViTPose checkpoint")
-    return content
 
 
 def _fitting_config(
@@ -221,32 +169,8 @@ def _renamed(key: str) -> str:
 
 
 def _check_names_and_shapes(path: Path, tensors: Mapping[str, Tensor], config: PoseConfig) -> None:
-    """Compare every name and shape with the encoder's own, and say all differences at once."""
     assert isinstance(config.encoder, ViTPoseConfig)
     with torch.device("meta"):
         own = {k: tuple(v.shape) for k, v in ViTPoseEncoder(config.encoder, config.crop_hw).state_dict().items()}
-    differences = {
-        "missing": [name for name in own if name not in tensors],
-        "unexpected": [name for name in tensors if name not in own],
-        "wrong shape": [
-            f"{name} is {tuple(tensors[name].shape)}, not {shape}"
-            for name, shape in own.items()
-            if name in tensors and tuple(tensors[name].shape) != shape
-        ],
-    }
-    if found := {sort: rows for sort, rows in differences.items() if rows}:
-        lines = [f"{path}: does not hold the tensors of a ViTPose encoder of this size ({len(own)} in all)"]
-        lines += [f"  {sort} ({len(rows)}): {_listed(rows)}" for sort, rows in found.items()]
-        hint = f"its input should be {config.crop_hw[0]} x {config.crop_hw[1]} px, its decoder the classic one"
-        raise WeightsError("\n".join(lines), hint=hint)
-
-
-def _check_finite(path: Path, tensors: Mapping[str, Tensor]) -> None:
-    bad = [name for name, value in tensors.items() if not bool(value.isfinite().all())]
-    if bad:
-        raise WeightsError(f"{path}: values that are not finite numbers ({len(bad)} tensors): {_listed(bad)}")
-
-
-def _listed(rows: list[str]) -> str:
-    more = f"; and {len(rows) - _LISTED} more" if len(rows) > _LISTED else ""
-    return "; ".join(rows[:_LISTED]) + more
+    hint = f"its input should be {config.crop_hw[0]} x {config.crop_hw[1]} px, its decoder the classic one"
+    check_names_and_shapes(path, tensors, own, of="a ViTPose encoder of this size", hint=hint)

@@ -19,11 +19,13 @@ from posecli.pose.config import PoseConfig, get_pose_config
 from posecli.training.batches import Batch, stage_batches
 from posecli.training.checkpoint import FILE_NAME, read_checkpoint, recipe_fingerprint, write_checkpoint
 from posecli.training.losses import heatmap_loss
-from posecli.training.models import build_model, carry_over
+from posecli.training.models import build_model, carry_over, start_training
 from posecli.training.optimisation import Optimisation, decay_groups
 from posecli.training.people import People
 from posecli.training.recipe import Recipe, StageConfig
 from posecli.weights import load_weights
+
+_ENCODER = "encoder."
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +123,7 @@ class Trainer:
         for tensors in (self._initial, previous):
             if tensors is not None:
                 carry_over(tensors, self.model)
-        self.model.train()
+        start_training(self.model, stage)
         self.optimisation = Optimisation(
             self.model,
             decay_groups(
@@ -169,6 +171,13 @@ class Trainer:
 
 
 def _initial_tensors(recipe: Recipe) -> dict[str, Tensor] | None:
-    if not recipe.initial:
-        return None
-    return {name: value.float() for name, value in load_weights(recipe.initial).tensors.items()}
+    tensors = _read_tensors(recipe.initial)
+    if recipe.initial_encoder:
+        encoder = _read_tensors(recipe.initial_encoder)
+        tensors = {name: value for name, value in tensors.items() if not name.startswith(_ENCODER)}
+        tensors |= {name: value for name, value in encoder.items() if name.startswith(_ENCODER)}
+    return tensors or None
+
+
+def _read_tensors(name: str) -> dict[str, Tensor]:
+    return {key: value.float() for key, value in load_weights(name).tensors.items()} if name else {}

@@ -5,10 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from posecli.encoder import CompactEncoder, normalise_images
+from posecli.encoder import PyramidEncoder, normalise_images
 from posecli.errors import ConfigError
 from posecli.pose.config import PoseConfig, ViTPoseConfig
-from posecli.pose.network import PoseNetwork
+from posecli.pose.network import PoseNetwork, build_encoder
 from posecli.training.growth import grow
 from posecli.training.recipe import StageConfig
 
@@ -19,8 +19,8 @@ class EncoderPretraining(nn.Module):
     def __init__(self, config: PoseConfig) -> None:
         super().__init__()
         if isinstance(config.encoder, ViTPoseConfig):
-            raise ConfigError("part 'encoder' pretrains the compact encoder; ViTPose comes pretrained")
-        self.encoder = CompactEncoder(config.encoder)
+            raise ConfigError("part 'encoder' pretrains convolutional encoders; ViTPose comes pretrained")
+        self.encoder = build_encoder(config)
         self.head = nn.Conv2d(config.encoder.out_channels, config.num_keypoints, 1)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -46,6 +46,20 @@ class NetworkTraining(nn.Module):
 def build_model(config: PoseConfig, stage: StageConfig) -> nn.Module:
     """The module a stage trains, freshly initialised."""
     return EncoderPretraining(config) if stage.part == "encoder" else NetworkTraining(config)
+
+
+def start_training(model: nn.Module, stage: StageConfig) -> None:
+    """Put a stage's module into training mode, the levels of the encoder that it holds excepted.
+
+    Raises:
+        ConfigError: It holds levels of an encoder that has none.
+    """
+    model.train()
+    encoder = model.network.encoder if isinstance(model, NetworkTraining) else model.encoder
+    if isinstance(encoder, PyramidEncoder):
+        encoder.hold(stage.held_levels)
+    elif stage.held_levels:
+        raise ConfigError(f"stage {stage.name}: held_levels is {stage.held_levels}, this encoder has no levels")
 
 
 def carry_over(previous: dict[str, Tensor], model: nn.Module) -> None:

@@ -119,6 +119,8 @@ class StageConfig:
         encoder_rate: Factor on the learning rate of the encoder.
         num_singles: Single frames a step, beside the windows: a still teaches in one frame what it teaches in five, at a
             fifth of the cost.
+        held_levels: So many levels of the encoder, and its stem, stay as they are: what an encoder trained on a million photographs
+            sees at high resolution needs no change, and going back through it is half of a step's time.
     """
 
     name: str
@@ -134,6 +136,7 @@ class StageConfig:
     weight_decay: float = 0.02
     precision: Precision = "bf16"
     num_singles: int = 0
+    held_levels: int = 0
 
     def __post_init__(self) -> None:
         if self.part not in get_args(Part):
@@ -142,7 +145,7 @@ class StageConfig:
             raise ConfigError(f"stage {self.name}: precision {self.precision!r} is not one of fp32, bf16")
         if any(side % 32 for side in self.crop_hw):
             raise ConfigError(f"stage {self.name}: crop_hw {self.crop_hw} must be multiples of 32")
-        if min(self.steps, self.batch_size, self.num_frames) < 1 or self.num_singles < 0:
+        if min(self.steps, self.batch_size, self.num_frames) < 1 or min(self.num_singles, self.held_levels) < 0:
             raise ConfigError(f"stage {self.name}: steps, batch_size and num_frames must be positive")
 
 
@@ -158,6 +161,7 @@ class Recipe:
         steadiness: Weight of errors that change from frame to frame, see `posecli.training.losses.heatmap_loss`.
         ema_decay: Decay of the averaged weights, which are the ones released.
         initial: Weights (a registered name or a path) that the first stage starts from; empty: from nothing.
+        initial_encoder: Weights whose encoder stands in for that of ``initial``; empty: none.
         data: The sets of stills.
         rendered: The sets of rendered windows.
         stages: Run in order; each starts from the averaged weights of the one before.
@@ -173,6 +177,7 @@ class Recipe:
     ema_decay: float = 0.999
     gradient_clip: float = 1.0
     initial: str = ""
+    initial_encoder: str = ""
     rendered: tuple[RenderedConfig, ...] = ()
     augment: AugmentConfig = field(default_factory=AugmentConfig)
 

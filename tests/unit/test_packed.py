@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import time
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ from torch import nn
 
 from posecli import packed
 from posecli.encoder import CompactEncoder, ConvNorm, EncoderConfig, fold_batch_norms
+from posecli.mobile_encoder import MobileEncoder, MobileEncoderConfig
 from posecli.packed import can_pack, pack_convolutions
 from posecli.people.personnet import PersonNet, PersonNetConfig
 
@@ -52,6 +54,33 @@ def test_a_detector_with_dilations_and_heads_gives_the_same_answers() -> None:
     images = torch.randint(0, 256, (2, 3, 64, 96), dtype=torch.uint8)
     for ours, expected in zip(quick(images), plain(images), strict=True):
         assert (ours - expected).abs().max() <= 1e-4 * expected.abs().max()
+
+
+@torch.inference_mode()
+def test_an_encoder_with_depthwise_convolutions_gives_the_same_maps() -> None:
+    plain = _shaken(MobileEncoder(MobileEncoderConfig(out_channels=16))).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    quick = pack_convolutions(copy.deepcopy(plain))
+    images = torch.randn(2, 3, 64, 96).contiguous(memory_format=torch.channels_last)
+    expected = plain(images)
+    assert (quick(images) - expected).abs().max() <= 1e-5 * expected.abs().max()
+
+
+@torch.inference_mode()
+def test_weights_are_packed_for_the_size_of_the_picture() -> None:
+    """Packed for an unknown size, this one took 24 times as long as not packed at all on processors without AVX-512."""
+    plain = nn.Sequential(nn.Conv2d(320, 320, 3, padding=1)).eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    quick = pack_convolutions(copy.deepcopy(plain))
+    images = torch.randn(5, 320, 6, 5).contiguous(memory_format=torch.channels_last)
+
+    def seconds(network: nn.Module) -> float:
+        rounds = []
+        for _ in range(6):
+            start = time.process_time()
+            network(images)
+            rounds.append(time.process_time() - start)
+        return min(rounds)
+
+    assert seconds(quick) < 3.0 * seconds(plain)
 
 
 def test_batch_norms_must_be_folded() -> None:

@@ -130,3 +130,30 @@ def test_a_run_with_single_frames_learns_from_both(drawn_set: Path, tmp_path: Pa
     losses, _ = train(replace(RECIPE, stages=stages), drawn_set, tmp_path / "both")
     alone, _ = train(replace(RECIPE, stages=(STAGES[1],)), drawn_set, tmp_path / "alone")
     assert losses[0] != alone[0] and all(np.isfinite(losses))
+
+
+def test_levels_that_are_held_do_not_move(drawn_set: Path, tmp_path: Path) -> None:
+    stages = (replace(STAGES[0], steps=3, held_levels=2),)
+    sets = [Stills(load_stills(RECIPE.data[0], drawn_set))]
+    trainer = Trainer(replace(RECIPE, stages=stages), sets, tmp_path / "run")
+    before = {name: value.clone() for name, value in trainer.model.state_dict().items()}
+    trainer.run(lambda step: None)
+    moved = {name for name, value in trainer.model.state_dict().items() if not torch.equal(value, before[name])}
+    assert not [name for name in moved if name.startswith(("encoder.stem.", "encoder.levels.0.", "encoder.levels.1."))]
+    assert [name for name in moved if name.startswith("encoder.levels.2.")]
+
+
+def test_the_encoder_may_come_from_other_weights(drawn_set: Path, tmp_path: Path, tiny: PoseConfig) -> None:
+    paths = []
+    for seed in (3, 4):
+        _, tensors = train(replace(RECIPE, seed=seed), drawn_set, tmp_path / str(seed))
+        paths.append(tmp_path / f"{seed}.safetensors")
+        save_network(paths[-1], tensors, tiny, metadata={})
+    stages = (replace(STAGES[1], learning_rate=1e-12),)
+    recipe = replace(RECIPE, initial=str(paths[0]), initial_encoder=str(paths[1]), stages=stages)
+    trainer = Trainer(recipe, [Stills(load_stills(recipe.data[0], drawn_set))], tmp_path / "run")
+    own = {name.removeprefix("network."): value for name, value in trainer.model.state_dict().items()}
+    for path, part in ((paths[1], "encoder."), (paths[0], "blocks.")):
+        tensors = load_network(path)[1].tensors
+        names = [name for name in own if name.startswith(part)]
+        assert names and all(torch.equal(own[name], tensors[name].float()) for name in names)
