@@ -9,23 +9,27 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from posecli.encoder import place
+from posecli.pose.checkpoint import load_network
 from posecli.pose.config import PoseConfig, get_pose_config
 from posecli.training.batches import Batch, stage_batches
 from posecli.training.checkpoint import FILE_NAME, read_checkpoint, recipe_fingerprint, write_checkpoint
+from posecli.training.embedding import fit_embedding
 from posecli.training.losses import heatmap_loss
-from posecli.training.models import build_model, carry_over, start_training
+from posecli.training.models import NetworkTraining, build_model, carry_over, start_training
 from posecli.training.optimisation import Optimisation, decay_groups
 from posecli.training.people import People
 from posecli.training.recipe import Recipe, StageConfig
 from posecli.weights import load_weights
 
 _ENCODER = "encoder."
+_STEPS_TO_FIT = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +80,7 @@ class Trainer:
             self._resume()
         else:
             self._start_stage(previous=None)
+            self._fit_embedding()
 
     @property
     def checkpoint_path(self) -> Path:
@@ -112,7 +117,20 @@ class Trainer:
                 return {k.removeprefix("network."): v.clone() for k, v in averaged.items()}
             self.stage_index += 1
             self._start_stage(previous=averaged)
+            self._fit_embedding()
             self._save()
+
+    def _fit_embedding(self) -> None:
+        """The recipe's initial blocks, under another encoder than theirs, get the tokens they know."""
+        if not self.recipe.initial_encoder or not isinstance(self.model, NetworkTraining):
+            return
+        old, _ = load_network(self.recipe.initial)
+        batches = stage_batches(self.recipe, self.sets, self.stage_index, start=0)
+        crops = [batch.images for step in islice(batches, _STEPS_TO_FIT) for batch in step]
+        place(old, self.device)
+        fit_embedding(self.model.network, old, (images.to(self.device) for images in crops))
+        start_training(self.model, self.stage)
+        self.optimisation.restart_average()
 
     def _start_stage(self, previous: dict[str, Tensor] | None) -> None:
         torch.manual_seed(self.recipe.seed)

@@ -161,7 +161,8 @@ class Recipe:
         steadiness: Weight of errors that change from frame to frame, see `posecli.training.losses.heatmap_loss`.
         ema_decay: Decay of the averaged weights, which are the ones released.
         initial: Weights (a registered name or a path) that the first stage starts from; empty: from nothing.
-        initial_encoder: Weights whose encoder stands in for that of ``initial``; empty: none.
+        initial_encoder: Weights whose encoder stands in for that of ``initial``, whose blocks then get an embedding that is fitted to
+            it (`posecli.training.embedding`); empty: none.
         data: The sets of stills.
         rendered: The sets of rendered windows.
         stages: Run in order; each starts from the averaged weights of the one before.
