@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from posecli.encoder import ConvNorm, ResidualBlock
 
 _PACKED_FOR = 5  # pictures: the frames of a window
+_MAX_SIZES = 4  # a detector sees two of a video; a batch of many shapes must not keep them all
 _OPERATORS = ("_convolution_pointwise", "_reorder_convolution_weight")
 
 
@@ -74,13 +75,17 @@ class _PackedConv(nn.Module):
         return result
 
     def _weight(self, x: Tensor) -> Tensor:
+        """In any thread: two that meet a new size both pack, to the same values."""
         size = (x.shape[2], x.shape[3])
-        if size not in self._weights:
+        packed = self._weights.get(size)
+        if packed is None:
             # the same for every batch: otherwise results would depend on which one came first
             shape = (_PACKED_FOR, x.shape[1], *size)
             packed = torch.ops.mkldnn._reorder_convolution_weight(self._raw_weight, *self._geometry, shape)
+            for oldest in list(self._weights)[: -_MAX_SIZES + 1]:
+                self._weights.pop(oldest, None)
             self._weights[size] = packed
-        return self._weights[size]
+        return packed
 
 
 def _activation(module: nn.Module | None) -> tuple[str | None, list[float]]:

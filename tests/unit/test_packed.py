@@ -83,6 +83,17 @@ def test_weights_are_packed_for_the_size_of_the_picture() -> None:
     assert seconds(quick) < 3.0 * seconds(plain)
 
 
+@torch.inference_mode()
+def test_many_sizes_do_not_pile_up() -> None:
+    plain = nn.Sequential(nn.Conv2d(8, 8, 3, padding=1)).eval()
+    quick = pack_convolutions(copy.deepcopy(plain))
+    for side in (*range(4, 20), 4):
+        images = torch.randn(1, 8, side, 2 * side)
+        assert (quick(images) - plain(images)).abs().max() <= 1e-5
+    kept = next(quick.children())._weights
+    assert isinstance(kept, dict) and len(kept) == 4 and (4, 8) in kept and (19, 38) in kept
+
+
 def test_batch_norms_must_be_folded() -> None:
     with pytest.raises(ValueError, match="fold batch norms"):
         pack_convolutions(nn.Sequential(ConvNorm(8, 8)).eval())
