@@ -46,13 +46,13 @@ def pack_convolutions(module: nn.Module) -> nn.Module:
         elif isinstance(child, ConvNorm):
             setattr(module, name, _packed(child))
         elif isinstance(child, nn.Conv2d):
-            setattr(module, name, _PackedConv(child))
+            setattr(module, name, PackedConv(child))
         else:
             pack_convolutions(child)
     return module
 
 
-class _PackedConv(nn.Module):
+class PackedConv(nn.Module):
     """Convolution, perhaps plus another map, perhaps an activation: one pass."""
 
     def __init__(self, conv: nn.Conv2d, activation: nn.Module | None = None) -> None:
@@ -97,8 +97,8 @@ def _activation(module: nn.Module | None) -> tuple[str | None, list[float]]:
     return "relu", []
 
 
-def _packed(block: ConvNorm) -> _PackedConv:
-    return _PackedConv(_folded(block), getattr(block, "activation", None))
+def _packed(block: ConvNorm) -> PackedConv:
+    return PackedConv(_folded(block), getattr(block, "activation", None))
 
 
 def _folded(block: ConvNorm) -> nn.Conv2d:
@@ -113,7 +113,7 @@ class _PackedResidual(nn.Module):
     def __init__(self, block: ResidualBlock) -> None:
         super().__init__()
         self.first = _packed(block.first)
-        self.second = _PackedConv(_folded(block.second), nn.ReLU())  # after the shortcut is added
+        self.second = PackedConv(_folded(block.second), nn.ReLU())  # after the shortcut is added
         self.shortcut = _packed(block.shortcut) if isinstance(block.shortcut, ConvNorm) else block.shortcut
 
     def forward(self, x: Tensor) -> Tensor:
