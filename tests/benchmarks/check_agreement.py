@@ -5,7 +5,8 @@
 The oracle: the network as trained, batch norms not folded, the scan step by step, deformable sampling tap by tap, norms, gates,
 convolutions and linear layers by their torch definitions with gradients enabled (so that no kernel made for inference is taken),
 float32, on the CPU; a minute for a hundred crops. Only the cutting of crops and the search for peaks are shared. Each picture stands
-in all frames of its window. Differences are distances between keypoints, in px of the crop and of the picture.
+in all frames of its window; stills are windows of one.
+Differences are distances between keypoints, in px of the crop and of the picture.
 
 A heatmap with two peaks of the same height, or none, can answer with another peak when floats are added in another order; points
 that moved by more than a pixel are counted apart, beside the score they have. Exit code 1 where a path differs by more than 0.1 px in
@@ -41,7 +42,7 @@ from posecli.pose.crops import cut_window, window_transform
 from posecli.pose.deform import deform_sample
 from posecli.pose.estimator import PoseEstimator
 from posecli.pose.fused import unfused
-from posecli.pose.heatmaps import cell_to_crop, decode
+from posecli.pose.heatmaps import Refinement, cell_to_crop, decode
 from posecli.pose.network import PoseNetwork
 from posecli.ssm import available_backends
 from posecli.weights import load_weights
@@ -100,19 +101,21 @@ def plain_normalise(crops: torch.Tensor) -> torch.Tensor:
     return ((crops.float() / 255.0 - mean) / std).permute(0, 1, 4, 2, 3).contiguous()
 
 
-def oracle_points(network: PoseNetwork, people: People, batch: int) -> tuple[np.ndarray, np.ndarray]:
+def oracle_points(
+    network: PoseNetwork, people: People, batch: int, refinement: Refinement, num_frames: int
+) -> tuple[np.ndarray, np.ndarray]:
     """(N, T, K, 2) px of the pictures and (N, T, K) scores."""
     config, points, scores = network.config, [], []
     for start in range(0, len(people.images), batch):
         transforms = [window_transform(box[None], config.crop_hw) for box in people.boxes[start : start + batch]]
         cut = [
-            cut_window([image] * config.num_frames, transform)
+            cut_window([image] * num_frames, transform)
             for image, transform in zip(people.images[start : start + batch], transforms, strict=True)
         ]
         with plain_definitions(network):
             heatmaps = network(plain_normalise(torch.from_numpy(np.stack(cut)))).detach()
-        cells, peaks = decode(heatmaps.flatten(0, 1))
-        in_crop = cell_to_crop(cells, STRIDE).reshape(len(cut), config.num_frames, -1, 2)
+        cells, peaks = decode(heatmaps.flatten(0, 1), refinement=refinement)
+        in_crop = cell_to_crop(cells, STRIDE).reshape(len(cut), num_frames, -1, 2)
         points += [transform.to_frame(found) for transform, found in zip(transforms, in_crop, strict=True)]
         scores.append(peaks.reshape(in_crop.shape[:-1]))
         sys.stderr.write(f"oracle: {min(start + batch, len(people.images))} of {len(people.images)}\n")
@@ -120,13 +123,10 @@ def oracle_points(network: PoseNetwork, people: People, batch: int) -> tuple[np.
 
 
 def fast_points(estimator: PoseEstimator, people: People, *, as_stills: bool) -> np.ndarray:
-    """(N, T, K, 2) px of the pictures; only the middle frame is known for stills."""
-    num_frames = estimator.config.num_frames
+    """(N, T, K, 2) px of the pictures, T = 1 for stills."""
     if as_stills:
-        found, _ = estimator.estimate_images(people.images, people.boxes)
-        points = np.full((len(found), num_frames, *found.shape[1:]), np.nan, np.float32)
-        points[:, num_frames // 2] = found
-        return points
+        return estimator.estimate_images(people.images, people.boxes)[0][:, None]
+    num_frames = estimator.config.num_frames
     windows = [[image] * num_frames for image in people.images]
     return estimator.estimate_windows(windows, [np.tile(box, (num_frames, 1)) for box in people.boxes])[0]
 
@@ -176,14 +176,20 @@ def check(arguments: argparse.Namespace) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         subject = Subject.prepare(config=arguments.config, weights=arguments.weights, device="cpu", folder=Path(folder))
         torch.set_num_threads(1)
-        points, scores = oracle_points(plain_network(subject.weights), people, arguments.batch)
-        crop_hw = subject.estimator.config.crop_hw
+        estimator = subject.estimator
+        network = plain_network(subject.weights)
+        oracles = {
+            num_frames: oracle_points(network, people, arguments.batch, estimator.refinement, num_frames)
+            for num_frames in (1, estimator.config.num_frames)
+        }
+        crop_hw = estimator.config.crop_hw
         sizes = np.array([1.0 / window_transform(box[None], crop_hw).scale for box in people.boxes])
         results = {}
         for name, options, threads, as_stills in paths(subject):
             torch.set_num_threads(threads)
             estimator = PoseEstimator.load(subject.weights, **options)
-            results[name] = differences(fast_points(estimator, people, as_stills=as_stills), points, scores, sizes)
+            found = fast_points(estimator, people, as_stills=as_stills)
+            results[name] = differences(found, *oracles[found.shape[1]], sizes)
             torch.set_num_threads(1)
     return {
         "config": subject.config,
