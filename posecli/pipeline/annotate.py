@@ -130,7 +130,8 @@ def annotate(
             run = _Run(video, source, models, journal, report, unchanged)
             return run.finish(outputs, record, command)
         except BaseException:
-            if not journal.is_worth_keeping:
+            # of a video that has changed nobody knows which frames were read: were the old one put back, they would count as its own
+            if not journal.is_worth_keeping or not unchanged.holds():
                 journal.remove()
             raise
 

@@ -30,13 +30,17 @@ class Unchanged:
         self._video = video
         self._before = _look(video)
 
+    def holds(self) -> bool:
+        """Whether it still looks the same."""
+        return _look(self._video) == self._before
+
     def check(self) -> None:
         """Look again.
 
         Raises:
             ChangedVideoError: It looks different.
         """
-        if _look(self._video) != self._before:
+        if not self.holds():
             raise ChangedVideoError(self._video)
 
 

@@ -15,6 +15,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -189,6 +190,15 @@ class Batch:
                 return None
         self._row.hangs += 1
         pytest.fail(f"nothing happens to {name}: {self.said}")
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """It and its workers stand still meanwhile, so that a busy machine does not let them finish first."""
+        os.killpg(self.process_id, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            os.killpg(self.process_id, signal.SIGCONT)
 
     def kill(self) -> None:
         os.kill(self.process_id, signal.SIGKILL)

@@ -25,9 +25,10 @@ def test_input_replaced_meanwhile(make_bench: Callable[..., Any]) -> None:
     with bench.watch() as watch:
         batch = bench.start()
         assert batch.wait_for(watch, "write", JOURNAL) is not None
-    new = bench.videos.parent / "new"
-    new.write_bytes((bench.videos / "b.mp4").read_bytes())
-    new.replace(video)
+    with batch.held():
+        new = bench.videos.parent / "new"
+        new.write_bytes((bench.videos / "b.mp4").read_bytes())
+        new.replace(video)
     assert batch.wait() == 3
     [failed] = json.loads((bench.out / "summary.json").read_text())["failures"]
     assert failed["kind"] in ("changed", "input")
@@ -47,7 +48,8 @@ def test_input_cut_off_meanwhile(make_bench: Callable[..., Any]) -> None:
     with bench.watch() as watch:
         batch = bench.start()
         assert batch.wait_for(watch, "write", JOURNAL) is not None
-    video.write_bytes(original[: len(original) // 2])
+    with batch.held():
+        video.write_bytes(original[: len(original) // 2])
     assert batch.wait() == 3
     assert not (bench.out / "a.poses.json").exists()
     video.write_bytes(original)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from fractions import Fraction
@@ -116,6 +117,27 @@ def test_an_interrupted_run_ends_with_the_same_bytes(
     result = annotate(video, outputs, settings)
     assert (result.resumed_at_frame is not None) == is_kept
     assert outputs.poses.read_bytes() == (tmp_path / "whole.json").read_bytes()
+
+
+def test_frames_of_a_video_that_changed_are_not_kept_for_the_old_one(
+    video: Path, tmp_path: Path, settings: AnnotateSettings, detect_with: DetectWith, make_video: MakeVideo
+) -> None:
+    """Put back as it was, the old video would go on from a journal that may hold frames of the new one."""
+    detect_with(lambda person, index: True)
+    original, times = video.read_bytes(), video.stat()
+    other = make_video(tmp_path / "other.mp4", 60, SIZE).read_bytes()
+
+    def replace_it(stage: str, done: int, total: int | None, speeds: Mapping[str, float]) -> None:
+        if stage == "annotate" and done > 20:
+            video.write_bytes(other)
+
+    outputs = Outputs(tmp_path / "poses.json")
+    with pytest.raises(VideoError):
+        annotate(video, outputs, settings, progress=replace_it)
+    assert not journal_path(outputs.poses).exists() and not outputs.poses.exists()
+    video.write_bytes(original)
+    os.utime(video, ns=(times.st_atime_ns, times.st_mtime_ns))
+    assert annotate(video, outputs, settings).resumed_at_frame is None
 
 
 def test_a_run_killed_while_drawing_may_replace_its_own_files(
