@@ -48,7 +48,7 @@ def fit_embedding(network: PoseNetwork, old: PoseNetwork, crops: Iterable[Tensor
     x_mean, y_mean = x.mean(0), y.mean(0)
     x_centred, y_centred = x - x_mean, y - y_mean
     gram = x_centred.T @ x_centred
-    gram += _RIDGE * gram.diagonal().mean() * torch.eye(len(gram), dtype=gram.dtype)
+    gram.diagonal().add_(_RIDGE * gram.diagonal().mean())
     weight = torch.linalg.solve(gram, x_centred.T @ y_centred).T
     network.embed.weight.copy_(weight)
     network.embed.bias.copy_(y_mean - weight @ x_mean)

@@ -80,7 +80,6 @@ class Trainer:
             self._resume()
         else:
             self._start_stage(previous=None)
-            self._fit_embedding()
 
     @property
     def checkpoint_path(self) -> Path:
@@ -117,7 +116,6 @@ class Trainer:
                 return {k.removeprefix("network."): v.clone() for k, v in averaged.items()}
             self.stage_index += 1
             self._start_stage(previous=averaged)
-            self._fit_embedding()
             self._save()
 
     def _fit_embedding(self) -> None:
@@ -129,10 +127,8 @@ class Trainer:
         crops = [batch.images for step in islice(batches, _STEPS_TO_FIT) for batch in step]
         place(old, self.device)
         fit_embedding(self.model.network, old, (images.to(self.device) for images in crops))
-        start_training(self.model, self.stage)
-        self.optimisation.restart_average()
 
-    def _start_stage(self, previous: dict[str, Tensor] | None) -> None:
+    def _start_stage(self, previous: dict[str, Tensor] | None, *, is_resumed: bool = False) -> None:
         torch.manual_seed(self.recipe.seed)
         stage = self.stage
         self.model = build_model(self.config, stage)
@@ -141,6 +137,8 @@ class Trainer:
         for tensors in (self._initial, previous):
             if tensors is not None:
                 carry_over(tensors, self.model)
+        if not is_resumed:
+            self._fit_embedding()
         start_training(self.model, stage)
         self.optimisation = Optimisation(
             self.model,
@@ -184,7 +182,7 @@ class Trainer:
     def _resume(self) -> None:
         state = read_checkpoint(self.checkpoint_path, fingerprint=self._fingerprint, device=self.device)
         self.stage_index = state["stage_index"]
-        self._start_stage(previous=None)
+        self._start_stage(previous=None, is_resumed=True)
         self.optimisation.restore(state)
 
 

@@ -37,17 +37,13 @@ class Optimisation:
     ) -> None:
         self.model, self.schedule = model, schedule
         self.gradient_clip, self.ema_decay = gradient_clip, ema_decay
-        self.restart_average()
+        self.averaged = {name: value.detach().clone() for name, value in model.state_dict().items()}
         self.optimisers: dict[str, torch.optim.Optimizer] = {
             "optimiser": torch.optim.AdamW(list(groups), lr=schedule.learning_rate)
         }
         if matrices:
             self.optimisers["matrices"] = torch.optim.Muon(list(matrices), lr=schedule.learning_rate)
         self.step = 0
-
-    def restart_average(self) -> None:
-        """Average from the weights as they are now on: for a model that was changed before its first step."""
-        self.averaged = {name: value.detach().clone() for name, value in self.model.state_dict().items()}
 
     @property
     def rate(self) -> float:
