@@ -24,7 +24,7 @@ from posecli.pipeline.models import Models, load_models
 from posecli.pipeline.second_pass import collect, finish_poses
 from posecli.pipeline.settings import AnnotateSettings
 from posecli.pipeline.threads import all_threads
-from posecli.pipeline.unchanged import Unchanged
+from posecli.pipeline.unchanged import Unchanged, dropped_if_changed
 from posecli.records import Annotation, Frame
 from posecli.video.overlay import get_style
 from posecli.video.render import render_overlay
@@ -121,6 +121,7 @@ def annotate(
         models = models or load_models(settings, crew)
         record = models.record()
         journal = stack.enter_context(Journal(journal_file, identity(video, models)))
+        stack.enter_context(dropped_if_changed(journal, unchanged))
         try:
             unchanged.check()
             _check_outputs(video, outputs, journal.written_outputs(), overwrite=overwrite)
@@ -130,8 +131,7 @@ def annotate(
             run = _Run(video, source, models, journal, report, unchanged)
             return run.finish(outputs, record, command)
         except BaseException:
-            # of a video that has changed nobody knows which frames were read: were the old one put back, they would count as its own
-            if not journal.is_worth_keeping or not unchanged.holds():
+            if not journal.is_worth_keeping:
                 journal.remove()
             raise
 

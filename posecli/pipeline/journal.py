@@ -175,7 +175,7 @@ class Journal:
 
     def _is_in_place(self) -> bool:
         try:
-            return os.path.samestat(self.path.stat(), os.fstat(self._stream.fileno()))
+            return not self._stream.closed and os.path.samestat(self.path.stat(), os.fstat(self._stream.fileno()))
         except OSError:
             return False
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from collections.abc import Generator, Iterable, Mapping, Sequence
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -24,7 +24,7 @@ from posecli.pipeline.journal import Journal, journal_path
 from posecli.pipeline.models import Models
 from posecli.pipeline.seams import Seams, StretchRecords
 from posecli.pipeline.stretches import SplitConfig, Stretch, plan_stretches
-from posecli.pipeline.unchanged import ChangedVideoError, Unchanged
+from posecli.pipeline.unchanged import ChangedVideoError, Unchanged, dropped_if_changed
 from posecli.records import Frame
 from posecli.video.start import find_start
 
@@ -117,7 +117,7 @@ def annotate_stretch(
     start, unchanged = perf_counter(), Unchanged(video)
     with (
         Journal(_path(poses, position), _identity(video, stretch, models)) as journal,
-        _dropped_if_changed(journal, unchanged),
+        dropped_if_changed(journal, unchanged),
     ):
         first_pass = new_first_pass(models, stop_chunk=stretch.stop)
         resume = journal.resume
@@ -138,17 +138,6 @@ def annotate_stretch(
             notes = [*models.estimator.notes, *getattr(models.detector, "notes", ())]
             journal.note_end({"warnings": warnings, "notes": notes, "timings_s": timings_s})
     return max(0, first - stretch.seam) * first_pass.plan.hop
-
-
-@contextmanager
-def _dropped_if_changed(journal: Journal, unchanged: Unchanged) -> Iterator[None]:
-    """As `posecli.pipeline.annotate.annotate` does: frames of nobody knows which video are not kept."""
-    try:
-        yield
-    except BaseException:
-        if not unchanged.holds():
-            journal.remove()
-        raise
 
 
 def join_stretches(video: Path, stretches: Sequence[Stretch], poses: Path, models: Models) -> JoinEnd:

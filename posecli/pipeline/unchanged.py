@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from posecli.errors import VideoError
+from posecli.pipeline.journal import Journal
 
 
 class ChangedVideoError(VideoError):
@@ -44,6 +47,20 @@ class Unchanged:
             raise ChangedVideoError(self._video)
 
 
+@contextmanager
+def dropped_if_changed(journal: Journal, unchanged: Unchanged) -> Iterator[None]:
+    """Remove a journal when what is done meanwhile fails and the video has changed.
+
+    Nobody knows then which frames were read: were the old video put back, those of the other would count as its own.
+    """
+    try:
+        yield
+    except BaseException:
+        if not unchanged.holds():
+            journal.remove()
+        raise
+
+
 def _look(video: Path) -> list[tuple[str, int, int]] | None:
     try:
         files = sorted(video.iterdir()) if video.is_dir() else [video]
@@ -53,4 +70,4 @@ def _look(video: Path) -> list[tuple[str, int, int]] | None:
     return [(name, found.st_size, found.st_mtime_ns) for name, found in stats]
 
 
-__all__ = ["ChangedVideoError", "Unchanged"]
+__all__ = ["ChangedVideoError", "Unchanged", "dropped_if_changed"]
