@@ -58,6 +58,23 @@ class PointwiseConv(nn.Conv2d):
         return y.reshape(batch, height, width, self.out_channels).permute(0, 3, 1, 2)
 
 
+class StridedConv(nn.Conv2d):
+    """A convolution that filters every channel by itself, with a stride; parameters and results as `torch.nn.Conv2d`.
+
+    Its gradient in 16 bits takes oneDNN ten times as long as in 32 (192 channels of 96 x 80, 24 pictures: 667 ms against 68).
+    """
+
+    def __init__(self, channels: int, kernel: int, stride: int, *, bias: bool = True) -> None:
+        super().__init__(channels, channels, kernel, stride, kernel // 2, groups=channels, bias=bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) -> (B, C, H / stride, W / stride)."""
+        if not torch.is_grad_enabled() or not torch.is_autocast_enabled("cpu") or x.device.type != "cpu":
+            return super().forward(x)
+        with torch.autocast("cpu", enabled=False):
+            return super().forward(x.float()).to(x.dtype)
+
+
 def _is_inference(x: Tensor) -> bool:
     is_plain = x.device.type == "cpu" and x.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")
     return is_plain and not torch.is_grad_enabled() and torch.backends.mkldnn.is_available()

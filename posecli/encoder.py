@@ -1,7 +1,7 @@
 """Convolutional encoders: a ladder of convolutions down to 1/32, then a feature pyramid back up to 1/4.
 
 `CompactEncoder` is a ResNet-like ladder of plain dense convolutions: on CPUs they run closer to the peak than depthwise ones.
-`posecli.mobile_encoder` has the ladder of EfficientNet-Lite, whose weights for ImageNet are public. Batch norms
+`posecli.mobile_encoder` has that of MoveNet, whose weights for poses are public. Batch norms
 fold into the convolutions for inference (`fold_batch_norms`).
 
 Legend: B images, H and W pixels (multiples of 32), C output channels.
@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from posecli.dense import PointwiseConv
+from posecli.dense import PointwiseConv, StridedConv
 from posecli.errors import ConfigError
 
 _NUM_LEVELS = 4
@@ -47,7 +47,7 @@ class EncoderConfig:
 
 
 class ConvNorm(nn.Sequential):
-    """Convolution without bias, batch norm, and an activation: ReLU, ReLU6, or none.
+    """Convolution, batch norm or bias, and an activation: ReLU, ReLU6, or none.
 
     Args:
         in_channels: Of the input.
@@ -57,7 +57,7 @@ class ConvNorm(nn.Sequential):
         groups: Channels that are filtered apart; as many as there are makes it depthwise.
         ceiling: Where the ReLU ends; ``None``: nowhere.
         is_activated: Whether there is a ReLU at all.
-        epsilon: Of the batch norm.
+        is_normalised: Whether there is a batch norm; otherwise the convolution has a bias, as if a norm were folded into it.
     """
 
     def __init__(
@@ -70,15 +70,18 @@ class ConvNorm(nn.Sequential):
         groups: int = 1,
         ceiling: float | None = None,
         is_activated: bool = True,
-        epsilon: float = 1e-5,
+        is_normalised: bool = True,
     ) -> None:
         super().__init__()
+        has_bias = not is_normalised
         self.conv: nn.Conv2d
         if kernel == stride == 1:
-            self.conv = PointwiseConv(in_channels, out_channels, bias=False)
+            self.conv = PointwiseConv(in_channels, out_channels, bias=has_bias)
+        elif groups == in_channels == out_channels and stride > 1:
+            self.conv = StridedConv(in_channels, kernel, stride, bias=has_bias)
         else:
-            self.conv = nn.Conv2d(in_channels, out_channels, kernel, stride, kernel // 2, groups=groups, bias=False)
-        self.norm: nn.Module = nn.BatchNorm2d(out_channels, eps=epsilon)
+            self.conv = nn.Conv2d(in_channels, out_channels, kernel, stride, kernel // 2, groups=groups, bias=has_bias)
+        self.norm: nn.Module = nn.BatchNorm2d(out_channels) if is_normalised else nn.Identity()
         if is_activated:
             self.activation = nn.ReLU(inplace=True) if ceiling is None else nn.Hardtanh(0.0, ceiling, inplace=True)
 
@@ -99,24 +102,50 @@ class ResidualBlock(nn.Module):
         return functional.relu(self.second(self.first(x)) + self.shortcut(x), inplace=True)
 
 
-class PyramidEncoder(nn.Module):
-    """Images to one feature map at 1/4 of their resolution, whatever the ladder.
+class LadderEncoder(nn.Module):
+    """Images to one feature map at 1/4 of their resolution, down a ladder and up again.
 
     Args:
         stem: Images to the first level's input.
         levels: To 1/4, 1/8, 1/16 and 1/32.
-        widths: Channels of the levels' outputs.
-        out_channels: Channels of the pyramid and of the output.
     """
 
     stride = 4
 
-    def __init__(
-        self, stem: nn.Module, levels: Sequence[nn.Module], widths: Sequence[int], *, out_channels: int
-    ) -> None:
+    def __init__(self, stem: nn.Module, levels: Sequence[nn.Module]) -> None:
         super().__init__()
         self.stem = stem
         self.levels = nn.ModuleList(levels)
+
+    def hold(self, num_levels: int) -> None:
+        """Keep the stem and the first levels as they are while the rest trains, statistics of their batch norms included.
+
+        Args:
+            num_levels: Levels to hold; 0: nothing is held, the stem neither.
+        """
+        held = [self.stem, *self.levels[:num_levels]] if num_levels else []
+        for module in held:
+            module.requires_grad_(False)
+            module.eval()
+
+
+class CompactEncoder(LadderEncoder):
+    """The ladder of `ResidualBlock`s and a pyramid of one width."""
+
+    def __init__(self, config: EncoderConfig) -> None:
+        widths, out_channels = config.widths, config.out_channels
+        stem = nn.Sequential(
+            ConvNorm(3, config.stem_channels, stride=2), ConvNorm(config.stem_channels, widths[0], stride=2)
+        )
+        levels: list[nn.Module] = []
+        previous = widths[0]
+        for level, (width, depth) in enumerate(zip(widths, config.depths, strict=True)):
+            blocks = [ResidualBlock(previous, width, stride=1 if level == 0 else 2)]
+            blocks += [ResidualBlock(width, width, stride=1) for _ in range(depth - 1)]
+            levels.append(nn.Sequential(*blocks))
+            previous = width
+        super().__init__(stem, levels)
+        self.config = config
         self.lateral = nn.ModuleList(ConvNorm(width, out_channels, 1, is_activated=False) for width in widths)
         self.smooth = nn.ModuleList(ConvNorm(out_channels, out_channels) for _ in widths[:-1])
 
@@ -142,36 +171,6 @@ class PyramidEncoder(nn.Module):
             y = self.smooth[level_index](functional.relu(y))
         return y
 
-    def hold(self, num_levels: int) -> None:
-        """Keep the stem and the first levels as they are while the rest trains, statistics of their batch norms included.
-
-        Args:
-            num_levels: Levels to hold; 0: nothing is held, the stem neither.
-        """
-        held = [self.stem, *self.levels[:num_levels]] if num_levels else []
-        for module in held:
-            module.requires_grad_(False)
-            module.eval()
-
-
-class CompactEncoder(PyramidEncoder):
-    """The ladder of `ResidualBlock`s."""
-
-    def __init__(self, config: EncoderConfig) -> None:
-        widths = config.widths
-        stem = nn.Sequential(
-            ConvNorm(3, config.stem_channels, stride=2), ConvNorm(config.stem_channels, widths[0], stride=2)
-        )
-        levels: list[nn.Module] = []
-        previous = widths[0]
-        for level, (width, depth) in enumerate(zip(widths, config.depths, strict=True)):
-            blocks = [ResidualBlock(previous, width, stride=1 if level == 0 else 2)]
-            blocks += [ResidualBlock(width, width, stride=1) for _ in range(depth - 1)]
-            levels.append(nn.Sequential(*blocks))
-            previous = width
-        super().__init__(stem, levels, widths, out_channels=config.out_channels)
-        self.config = config
-
 
 def fold_batch_norms(module: nn.Module) -> nn.Module:
     """Fold every `ConvNorm`'s batch norm into its convolution, in place: same outputs in eval mode, one pass over memory less.
@@ -191,8 +190,8 @@ def fold_batch_norms(module: nn.Module) -> nn.Module:
     return module
 
 
-_MEAN = (0.485, 0.456, 0.406)
-_STD = (0.229, 0.224, 0.225)
+IMAGE_MEAN = (0.485, 0.456, 0.406)
+IMAGE_STD = (0.229, 0.224, 0.225)
 
 
 def normalise_images(images: Tensor) -> Tensor:
@@ -208,7 +207,7 @@ def normalise_images(images: Tensor) -> Tensor:
 def _row_statistics(width: int, device: torch.device) -> tuple[Tensor, Tensor]:
     """(3 W,) mean and deviation of a row of pixels, 0..255; made once, because copies to a device interrupt it."""
     with torch.inference_mode(mode=False):
-        mean, std = (torch.tensor(values, device=device).repeat(width) * 255.0 for values in (_MEAN, _STD))
+        mean, std = (torch.tensor(values, device=device).repeat(width) * 255.0 for values in (IMAGE_MEAN, IMAGE_STD))
     return mean, std
 
 

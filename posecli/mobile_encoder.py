@@ -1,7 +1,10 @@
-"""The ladder of EfficientNet-Lite0 (Tan & Le 2019; the Lite variant has no squeeze-and-excitation) under posecli's feature pyramid.
+"""The feature extractor of MoveNet: MobileNetV2 (Sandler et al. 2018) under a light pyramid.
 
-Its weights for ImageNet are public and small (`posecli weights import efficientnet-lite`), so training starts from an encoder that has
-seen a million photographs. Activations end at 6 as in the original: without that the public weights see other things.
+Its public weights have seen the people of COCO (`posecli weights import movenet`). The paper starts from such an encoder too: ViTPose,
+at fifty times the price. The weights come with their batch norms folded in, so there are none here.
+
+Pictures are turned by 180 degrees on the way in and back on the way out. Where a convolution halves an even side, TensorFlow pads at
+the right and below, torch at the left and above: turned, with turned kernels, one is the other, and no map is copied for its border.
 
 Legend: B images, H and W pixels (multiples of 32), C output channels.
 """
@@ -11,63 +14,65 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from torch import Tensor, nn
+from torch.nn import functional
 
-from posecli.encoder import ConvNorm, PyramidEncoder
+from posecli.encoder import ConvNorm, LadderEncoder
 from posecli.errors import ConfigError
 
-_STEM_CHANNELS = 32
 _CEILING = 6.0
-_EPSILON = 1e-3  # of the batch norms the public weights were trained with
+_STEM_CHANNELS = 32
+_LAST_CHANNELS = 1280
+_HIDDEN_CHANNELS = 96
 
-
-@dataclass(frozen=True)
-class _Stage:
-    """Inverted residuals of one width: the first may stride and widen, the others have shortcuts."""
-
-    repeats: int
-    kernel: int
-    stride: int
-    expansion: int
-    channels: int
-
-
-# by level: 1/4, 1/8, 1/16, 1/32
+# blocks (stride, expansion, channels at width 1); levels end where the pyramid takes a map: at 1/4, 1/8, 1/16, 1/32
 _LEVELS = (
-    (_Stage(1, 3, 1, 1, 16), _Stage(2, 3, 2, 6, 24)),
-    (_Stage(2, 5, 2, 6, 40),),
-    (_Stage(3, 3, 2, 6, 80), _Stage(3, 5, 1, 6, 112)),
-    (_Stage(4, 5, 2, 6, 192), _Stage(1, 3, 1, 6, 320)),
+    ((1, 1, 16), (2, 6, 24), (1, 6, 24)),
+    ((2, 6, 32), (1, 6, 32), (1, 6, 32)),
+    ((2, 6, 64), (1, 6, 64), (1, 6, 64), (1, 6, 64)),
+    ((1, 6, 96), (1, 6, 96), (1, 6, 96), (2, 6, 160), (1, 6, 160), (1, 6, 160), (1, 6, 320)),
 )
+# of the pyramid at 1/4, 1/8, 1/16: of the sum, and after it is smoothed
+_SUM_CHANNELS = (24, 32, 64)
+_SMOOTH_CHANNELS = (24, 24, 32)
 
 
 @dataclass(frozen=True)
 class MobileEncoderConfig:
-    """Sizes that are not those of EfficientNet-Lite0.
+    """Sizes.
 
     Attributes:
-        out_channels: Channels of the pyramid and of the output.
+        width: On all channels of the ladder; MoveNet Lightning has 1, Thunder 1.75.
     """
 
-    out_channels: int = 64
+    width: float = 1.0
 
     def __post_init__(self) -> None:
-        if self.out_channels < 1:
-            raise ConfigError(f"mobile encoder: out_channels {self.out_channels} must be positive")
+        if not 0.1 <= self.width <= 4.0:
+            raise ConfigError(f"mobile encoder: width {self.width} must be 0.1 to 4")
+
+    @property
+    def out_channels(self) -> int:
+        """Channels of the output."""
+        return _HIDDEN_CHANNELS
+
+    def scaled(self, channels: int) -> int:
+        """Channels at this width: multiples of eight, at most a tenth less than asked for."""
+        wanted = channels * self.width
+        rounded = max(8, int(wanted + 4) // 8 * 8)
+        return rounded + 8 if rounded < 0.9 * wanted else rounded
 
 
 class InvertedResidual(nn.Module):
     """Widen by a 1x1 convolution, filter every channel by itself, narrow again; a shortcut where shapes agree."""
 
-    def __init__(self, in_channels: int, out_channels: int, *, kernel: int, stride: int, expansion: int) -> None:
+    def __init__(self, in_channels: int, out_channels: int, *, stride: int, expansion: int) -> None:
         super().__init__()
         hidden = in_channels * expansion
         self.expand: nn.Module = nn.Identity()
         if expansion != 1:
-            self.expand = ConvNorm(in_channels, hidden, 1, ceiling=_CEILING, epsilon=_EPSILON)
-        self.depthwise = ConvNorm(
-            hidden, hidden, kernel, stride=stride, groups=hidden, ceiling=_CEILING, epsilon=_EPSILON
-        )
-        self.project = ConvNorm(hidden, out_channels, 1, is_activated=False, epsilon=_EPSILON)
+            self.expand = _conv(in_channels, hidden, 1)
+        self.depthwise = _conv(hidden, hidden, stride=stride, groups=hidden)
+        self.project = _conv(hidden, out_channels, 1, is_activated=False)
         self.has_shortcut = stride == 1 and in_channels == out_channels
 
     def forward(self, x: Tensor) -> Tensor:
@@ -76,27 +81,80 @@ class InvertedResidual(nn.Module):
         return x + y if self.has_shortcut else y
 
 
-class MobileEncoder(PyramidEncoder):
-    """EfficientNet-Lite0 up to its last block, and the pyramid."""
+class SeparableConv(nn.Sequential):
+    """Every channel filtered by itself, then mixed: (B, C_in, H, W) -> (B, C_out, H, W), not negative."""
+
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        super().__init__()
+        self.depthwise = nn.Conv2d(in_channels, in_channels, 3, padding=1, groups=in_channels, bias=False)
+        self.pointwise = ConvNorm(in_channels, out_channels, 1, is_normalised=False)
+
+
+class MobileEncoder(LadderEncoder):
+    """The ladder, its pyramid, and the hidden layer from which MoveNet reads its heatmaps."""
 
     def __init__(self, config: MobileEncoderConfig) -> None:
-        levels, previous = [], _STEM_CHANNELS
-        for stages in _LEVELS:
-            blocks = []
-            for stage in stages:
-                for index in range(stage.repeats):
-                    blocks.append(
-                        InvertedResidual(
-                            previous,
-                            stage.channels,
-                            kernel=stage.kernel,
-                            stride=stage.stride if index == 0 else 1,
-                            expansion=stage.expansion,
-                        )
-                    )
-                    previous = stage.channels
-            levels.append(nn.Sequential(*blocks))
-        widths = [stages[-1].channels for stages in _LEVELS]
-        stem = ConvNorm(3, _STEM_CHANNELS, stride=2, ceiling=_CEILING, epsilon=_EPSILON)
-        super().__init__(stem, levels, widths, out_channels=config.out_channels)
+        stem_channels = config.scaled(_STEM_CHANNELS)
+        levels, widths, previous = [], [], stem_channels
+        for blocks in _LEVELS:
+            level: list[nn.Module] = []
+            for stride, expansion, channels in blocks:
+                width = config.scaled(channels)
+                level.append(InvertedResidual(previous, width, stride=stride, expansion=expansion))
+                previous = width
+            levels.append(level)
+            widths.append(previous)
+        levels[-1].append(_conv(previous, _LAST_CHANNELS, 1))
+        super().__init__(_conv(3, stem_channels, stride=2), [nn.Sequential(*level) for level in levels])
         self.config = config
+        self.top = _conv(_LAST_CHANNELS, _SUM_CHANNELS[-1], 1, is_activated=False)
+        self.lateral = nn.ModuleList(
+            _conv(width, channels, 1, is_activated=False)
+            for width, channels in zip(widths[:-1], _SUM_CHANNELS, strict=True)
+        )
+        self.smooth = nn.ModuleList(
+            SeparableConv(channels, smooth) for channels, smooth in zip(_SUM_CHANNELS, _SMOOTH_CHANNELS, strict=True)
+        )
+        self.hidden = SeparableConv(_SMOOTH_CHANNELS[0], _HIDDEN_CHANNELS)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Encode.
+
+        Args:
+            images: (B, 3, H, W) float, normalised by `posecli.encoder.normalise_images`; H and W multiples of 32.
+
+        Returns:
+            (B, C, H / 4, W / 4).
+        """
+        x = self.stem(images.flip(2, 3))
+        maps = []
+        for level in self.levels:
+            x = level(x)
+            maps.append(x)
+        y: Tensor = self.top(maps.pop())
+        for lateral, smooth in zip(reversed(self.lateral), reversed(self.smooth), strict=True):
+            y = functional.interpolate(y, scale_factor=2.0, mode="bilinear") + lateral(maps.pop())
+            y = smooth(y)
+        return self.hidden(y).flip(2, 3)
+
+
+def _conv(
+    in_channels: int,
+    out_channels: int,
+    kernel: int = 3,
+    *,
+    stride: int = 1,
+    groups: int = 1,
+    is_activated: bool = True,
+) -> ConvNorm:
+    """A convolution with a bias instead of a norm, ended at 6."""
+    return ConvNorm(
+        in_channels,
+        out_channels,
+        kernel,
+        stride=stride,
+        groups=groups,
+        ceiling=_CEILING,
+        is_activated=is_activated,
+        is_normalised=False,
+    )

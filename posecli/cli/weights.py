@@ -155,9 +155,7 @@ def export(
 
 @app.command("import")
 def import_(
-    kind: Annotated[
-        str, typer.Argument(metavar="KIND", help="Whose checkpoint it is: posemamba, vitpose or efficientnet-lite.")
-    ],
+    kind: Annotated[str, typer.Argument(metavar="KIND", help="Whose checkpoint it is: posemamba, vitpose or movenet.")],
     file: Annotated[Path, typer.Argument(metavar="FILE", help="The public checkpoint, for example PoseMamba_S.bin.")],
     out: Annotated[Path, typer.Option("--out", help="The .safetensors file to write.")],
     overwrite: options.Overwrite = False,
@@ -167,7 +165,7 @@ def import_(
     readers = {
         "posemamba": _import_posemamba,
         "vitpose": _import_vitpose,
-        "efficientnet-lite": _import_efficientnet_lite,
+        "movenet": _import_movenet,
     }
     if kind not in readers:
         raise ConfigError(f"unknown kind of checkpoint {kind!r}", hint=f"posecli imports: {', '.join(readers)}")
@@ -193,12 +191,12 @@ def _import_vitpose(file: Path, out: Path, overwrite: bool) -> list[str]:
     return [f"the encoder of {name}, {num_values:,} values, for training to start from", LICENCE_NOTE]
 
 
-def _import_efficientnet_lite(file: Path, out: Path, overwrite: bool) -> list[str]:
-    from posecli.pose.efficientnet_checkpoint import LICENCE_NOTE, import_efficientnet_lite
+def _import_movenet(file: Path, out: Path, overwrite: bool) -> list[str]:
+    from posecli.pose.movenet_checkpoint import LICENCE_NOTE, import_movenet
 
-    tensors = import_efficientnet_lite(file, out, overwrite=overwrite)
+    tensors = import_movenet(file, out, overwrite=overwrite)
     num_values = sum(tensor.numel() for tensor in tensors.values())
-    return [f"the encoder of EfficientNet-Lite0, {num_values:,} values, for training to start from", LICENCE_NOTE]
+    return [f"the encoder of MoveNet, {num_values:,} values, for training to start from", LICENCE_NOTE]
 
 
 @app.command()

@@ -164,7 +164,10 @@ POSE_CONFIGS: Mapping[str, PoseConfig] = MappingProxyType(
         "glsmamba-b": _PAPER,
         "glsmamba-h": replace(_PAPER, encoder=ViTPoseConfig(embed_dim=1280, depth=32, num_heads=16)),
         "glsmamba-s": _SMALL,
-        "glsmamba-mobile": replace(_SMALL, encoder=MobileEncoderConfig()),
+        "glsmamba-mobile": replace(_SMALL, encoder=MobileEncoderConfig(width=1.75)),
+        "glsmamba-mobile-xs": replace(
+            _SMALL, encoder=MobileEncoderConfig(width=1.0), crop_hw=(192, 128), d_model=48, num_global_blocks=1
+        ),
         "glsmamba-xs": replace(_SMALL, crop_hw=(192, 128), d_model=48, num_global_blocks=1),
     }
 )

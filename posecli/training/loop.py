@@ -21,8 +21,9 @@ from posecli.pose.config import PoseConfig, get_pose_config
 from posecli.training.batches import Batch, stage_batches
 from posecli.training.checkpoint import FILE_NAME, read_checkpoint, recipe_fingerprint, write_checkpoint
 from posecli.training.embedding import fit_embedding
+from posecli.training.linear_head import fit_linear_head
 from posecli.training.losses import heatmap_loss
-from posecli.training.models import NetworkTraining, build_model, carry_over, start_training
+from posecli.training.models import EncoderPretraining, NetworkTraining, build_model, carry_over, start_training
 from posecli.training.optimisation import Optimisation, decay_groups
 from posecli.training.people import People
 from posecli.training.recipe import Recipe, StageConfig
@@ -128,6 +129,13 @@ class Trainer:
         place(old, self.device)
         fit_embedding(self.model.network, old, (images.to(self.device) for images in crops))
 
+    def _fit_head(self, *, is_first: bool) -> None:
+        """An encoder that comes trained gets a head that fits it."""
+        if not is_first or self._initial is None or not isinstance(self.model, EncoderPretraining):
+            return
+        batches = stage_batches(self.recipe, self.sets, self.stage_index, start=0)
+        fit_linear_head(self.model, batches, sigma=self.recipe.sigma)
+
     def _start_stage(self, previous: dict[str, Tensor] | None, *, is_resumed: bool = False) -> None:
         torch.manual_seed(self.recipe.seed)
         stage = self.stage
@@ -139,6 +147,7 @@ class Trainer:
                 carry_over(tensors, self.model)
         if not is_resumed:
             self._fit_embedding()
+            self._fit_head(is_first=previous is None)
         start_training(self.model, stage)
         self.optimisation = Optimisation(
             self.model,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from posecli.encoder import PyramidEncoder, normalise_images
+from posecli.encoder import LadderEncoder, normalise_images
 from posecli.errors import ConfigError
 from posecli.pose.config import PoseConfig, ViTPoseConfig
 from posecli.pose.network import PoseNetwork, build_encoder
@@ -56,7 +56,7 @@ def start_training(model: nn.Module, stage: StageConfig) -> None:
     """
     model.train()
     encoder = model.network.encoder if isinstance(model, NetworkTraining) else model.encoder
-    if isinstance(encoder, PyramidEncoder):
+    if isinstance(encoder, LadderEncoder):
         encoder.hold(stage.held_levels)
     elif stage.held_levels:
         raise ConfigError(f"stage {stage.name}: held_levels is {stage.held_levels}, this encoder has no levels")

@@ -58,7 +58,7 @@ def test_a_detector_with_dilations_and_heads_gives_the_same_answers() -> None:
 
 @torch.inference_mode()
 def test_an_encoder_with_depthwise_convolutions_gives_the_same_maps() -> None:
-    plain = _shaken(MobileEncoder(MobileEncoderConfig(out_channels=16))).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    plain = _shaken(MobileEncoder(MobileEncoderConfig())).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     quick = pack_convolutions(copy.deepcopy(plain))
     images = torch.randn(2, 3, 64, 96).contiguous(memory_format=torch.channels_last)
     expected = plain(images)
