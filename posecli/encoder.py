@@ -108,12 +108,17 @@ class LadderEncoder(nn.Module):
     Args:
         stem: Images to the first level's input.
         levels: To 1/4, 1/8, 1/16 and 1/32.
+        widths: Channels of the levels' last blocks.
+        is_turned: Whether the ladder wants its pictures turned by 180 degrees.
     """
 
     stride = 4
 
-    def __init__(self, stem: nn.Module, levels: Sequence[nn.Module]) -> None:
+    def __init__(
+        self, stem: nn.Module, levels: Sequence[nn.Module], widths: Sequence[int], *, is_turned: bool = False
+    ) -> None:
         super().__init__()
+        self.widths, self.is_turned = tuple(widths), is_turned
         self.stem = stem
         self.levels = nn.ModuleList(levels)
 
@@ -144,7 +149,7 @@ class CompactEncoder(LadderEncoder):
             blocks += [ResidualBlock(width, width, stride=1) for _ in range(depth - 1)]
             levels.append(nn.Sequential(*blocks))
             previous = width
-        super().__init__(stem, levels)
+        super().__init__(stem, levels, widths)
         self.config = config
         self.lateral = nn.ModuleList(ConvNorm(width, out_channels, 1, is_activated=False) for width in widths)
         self.smooth = nn.ModuleList(ConvNorm(out_channels, out_channels) for _ in widths[:-1])

@@ -105,7 +105,8 @@ class MobileEncoder(LadderEncoder):
             levels.append(level)
             widths.append(previous)
         levels[-1].append(_conv(previous, _LAST_CHANNELS, 1))
-        super().__init__(_conv(3, stem_channels, stride=2), [nn.Sequential(*level) for level in levels])
+        stem = _conv(3, stem_channels, stride=2)
+        super().__init__(stem, [nn.Sequential(*level) for level in levels], widths, is_turned=True)
         self.config = config
         self.top = _conv(_LAST_CHANNELS, _SUM_CHANNELS[-1], 1, is_activated=False)
         self.lateral = nn.ModuleList(

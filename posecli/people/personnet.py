@@ -1,4 +1,4 @@
-"""PersonNet: a small anchor-free person detector on the pose network's encoder.
+"""PersonNet: a small anchor-free person detector on the ladder of a pose network's encoder.
 
 The encoder's pyramid stops at 1/8; two heads say for every cell whether it is the centre of a person, and how far the four sides of
 that person's box are. A peak of the first map is a person (CenterNet, Zhou et al. 2019; the box in the ltrb form of FCOS, so no
@@ -19,8 +19,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from posecli.encoder import CompactEncoder, ConvNorm, EncoderConfig, normalise_images
+from posecli.encoder import CompactEncoder, ConvNorm, EncoderConfig, LadderEncoder, normalise_images
 from posecli.errors import ConfigError
+from posecli.mobile_encoder import MobileEncoder, MobileEncoderConfig
 from posecli.weights.fitting import config_values
 
 STRIDE = 8
@@ -34,12 +35,13 @@ class PersonNetConfig:
     """Sizes of PersonNet.
 
     Attributes:
-        encoder: The shared encoder.
+        encoder: Sizes of the compact ladder, and channels of the pyramid.
         head_channels: Channels inside the two heads.
         context_dilations: One dilated 3x3 convolution each at 1/32, so that a cell sees all of a person who fills the picture.
         score_scale: A score is the sigmoid of the centre logit times this ...
         score_shift: ... plus this. Focal training makes timid logits; fitted on held-out pictures so that of boxes with a score of
             0.7 about 70 per cent are right.
+        mobile_width: If positive, the ladder is MoveNet's, of this width (`posecli.mobile_encoder`), instead of the compact one.
     """
 
     encoder: EncoderConfig = field(default_factory=EncoderConfig)
@@ -47,8 +49,11 @@ class PersonNetConfig:
     context_dilations: tuple[int, ...] = (2, 3)
     score_scale: float = 1.0
     score_shift: float = 0.0
+    mobile_width: float = 0.0
 
     def __post_init__(self) -> None:
+        if self.mobile_width:
+            MobileEncoderConfig(self.mobile_width)  # checks it
         if self.head_channels < 1 or any(dilation < 1 for dilation in self.context_dilations):
             raise ConfigError(f"PersonNet: sizes must be positive: {self}")
         if not self.score_scale > 0:
@@ -61,27 +66,35 @@ class PersonNetConfig:
         Raises:
             ConfigError: A key is unknown or a value is impossible.
         """
-        own = config_values("PersonNet", cls, values)
+        own = {
+            "mobile_width": 0.0,
+            **config_values("PersonNet", cls, values),
+        }  # files of before the mobile ladder lack it
         if missing := [field.name for field in fields(cls) if field.name not in own]:
             raise ConfigError(f"PersonNet: config is not understood: {missing[0]} is missing")
         encoder = EncoderConfig(**config_values("PersonNet: encoder", EncoderConfig, own.pop("encoder")))
         return cls(encoder=encoder, **own)
 
 
-class _Backbone(CompactEncoder):
-    """The encoder without the last step of its pyramid (1/4), which costs as much as all before it; weights keep their names."""
+class _Backbone(LadderEncoder):
+    """A ladder and its pyramid without the last step (1/4), which costs as much as all before it."""
 
     stride = STRIDE
 
     def __init__(self, config: PersonNetConfig) -> None:
-        super().__init__(config.encoder)
-        self.lateral[0], self.smooth[0] = nn.Identity(), nn.Identity()
-        width = config.encoder.widths[-1]
-        self.context = nn.Sequential(*(_dilated(width, dilation) for dilation in config.context_dilations))
+        ladder = _ladder(config)
+        widths, channels = ladder.widths, config.encoder.out_channels
+        super().__init__(ladder.stem, list(ladder.levels), widths, is_turned=ladder.is_turned)
+        # numbered by the ladder's levels, of which the first is not used
+        self.lateral = nn.ModuleList(
+            [nn.Identity(), *(ConvNorm(width, channels, 1, is_activated=False) for width in widths[1:])]
+        )
+        self.smooth = nn.ModuleList([nn.Identity(), *(ConvNorm(channels, channels) for _ in widths[1:-1])])
+        self.context = nn.Sequential(*(_dilated(widths[-1], dilation) for dilation in config.context_dilations))
 
     def forward(self, images: Tensor) -> Tensor:
         """(B, 3, H, W) -> (B, C, h, w)."""
-        x = self.stem(images)
+        x = self.stem(images.flip(2, 3) if self.is_turned else images)
         maps = []
         for level in self.levels:
             x = level(x)
@@ -95,7 +108,16 @@ class _Backbone(CompactEncoder):
                 maps[level_index]
             )
             y = self.smooth[level_index](functional.relu(y))
-        return y
+        return y.flip(2, 3) if self.is_turned else y
+
+
+def _ladder(config: PersonNetConfig) -> LadderEncoder:
+    """An encoder of which stem and levels are taken; the mobile one without its last convolution, which widens to 1,280 channels."""
+    if not config.mobile_width:
+        return CompactEncoder(config.encoder)
+    encoder = MobileEncoder(MobileEncoderConfig(config.mobile_width))
+    encoder.levels[-1] = nn.Sequential(*list(encoder.levels[-1].children())[:-1])
+    return encoder
 
 
 def _dilated(width: int, dilation: int) -> ConvNorm:

@@ -148,7 +148,7 @@ class PoseConfig:
 _PAPER = PoseConfig(encoder=ViTPoseConfig(), is_encoder_frozen=True)
 
 _SMALL = PoseConfig(
-    encoder=EncoderConfig(widths=(32, 64, 192, 320), depths=(1, 2, 3, 2)),
+    encoder=MobileEncoderConfig(width=1.75),
     crop_hw=(192, 160),
     d_model=64,
     num_global_blocks=2,
@@ -164,11 +164,9 @@ POSE_CONFIGS: Mapping[str, PoseConfig] = MappingProxyType(
         "glsmamba-b": _PAPER,
         "glsmamba-h": replace(_PAPER, encoder=ViTPoseConfig(embed_dim=1280, depth=32, num_heads=16)),
         "glsmamba-s": _SMALL,
-        "glsmamba-mobile": replace(_SMALL, encoder=MobileEncoderConfig(width=1.75)),
-        "glsmamba-mobile-xs": replace(
+        "glsmamba-xs": replace(
             _SMALL, encoder=MobileEncoderConfig(width=1.0), crop_hw=(192, 128), d_model=48, num_global_blocks=1
         ),
-        "glsmamba-xs": replace(_SMALL, crop_hw=(192, 128), d_model=48, num_global_blocks=1),
     }
 )
 

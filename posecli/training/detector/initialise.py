@@ -33,7 +33,8 @@ def initialise(model: PersonNet, path: Path) -> int:
     given = _read(path)
     own = model.state_dict()
     is_whole = any(name.startswith("centre.") for name in given)
-    wanted = [name for name in own if is_whole or (name.startswith("encoder.") and ".context." not in name)]
+    # of an encoder the ladder alone: its pyramid may be another one
+    wanted = [name for name in own if is_whole or name.startswith(("encoder.stem.", "encoder.levels."))]
     absent = [name for name in wanted if name not in given or given[name].shape != own[name].shape]
     if absent:
         raise ConfigError(f"{path}: its encoder does not fit: {absent[0]} is absent or of another shape")

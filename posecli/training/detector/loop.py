@@ -83,6 +83,7 @@ class DetectorTrainer:
         place(self.model, torch.device("cpu"))
         self.model.train()
         schedule = recipe.schedule
+        self.model.encoder.hold(schedule.held_levels)
         self.optimisation = Optimisation(
             self.model,
             decay_groups(
@@ -196,8 +197,8 @@ def train_detector(
 
 
 def _is_encoder_given(name: str) -> bool:
-    """Whether a parameter's first value may come from elsewhere: the encoder's, but not its new context blocks'."""
-    return name.startswith("encoder.") and ".context." not in name
+    """Whether a parameter's first value may come from elsewhere."""
+    return name.startswith(("encoder.stem.", "encoder.levels."))
 
 
 def _add_gradients(loss: Tensor) -> float:

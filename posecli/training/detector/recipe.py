@@ -84,7 +84,8 @@ class ScheduleConfig:
         pixels_per_step: The batch is as many pictures as fit.
         plain_fraction: The last part of the steps is without mosaics.
         learning_rate: Peak, reached after ``warmup_steps``, then a cosine to ``final_fraction`` of it.
-        encoder_rate: Factor on the learning rate of an encoder that was given (``initialise_encoder_from``).
+        encoder_rate: Factor on the learning rate of a ladder that was given (``initialise_encoder_from``).
+        held_levels: So many levels of the ladder, and its stem, stay as they are.
     """
 
     steps: int
@@ -93,6 +94,7 @@ class ScheduleConfig:
     plain_fraction: float = 0.15
     learning_rate: float = 1.5e-3
     encoder_rate: float = 1.0
+    held_levels: int = 0
     warmup_steps: int = 200
     final_fraction: float = 0.01
     weight_decay: float = 0.03

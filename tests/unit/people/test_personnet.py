@@ -25,6 +25,7 @@ from posecli.people.personnet import (
 TINY = PersonNetConfig(
     EncoderConfig(widths=(8, 8, 16, 16), depths=(1, 1, 1, 1), out_channels=16, stem_channels=8), 16, (2,)
 )
+TINY_MOBILE = replace(TINY, mobile_width=0.25)
 
 
 @pytest.mark.parametrize("frame_wh", [(1920, 1080), (1088, 1920), (640, 480), (97, 31), (416, 416), (30, 3000)])
@@ -101,20 +102,41 @@ def test_folded_batch_norms_change_nothing() -> None:
     torch.testing.assert_close(after[1], before[1], atol=1e-2, rtol=1e-3)
 
 
-def test_output_shapes() -> None:
-    network = PersonNet(TINY).eval()
+@pytest.mark.parametrize("config", [TINY, TINY_MOBILE])
+def test_output_shapes(config: PersonNetConfig) -> None:
+    network = PersonNet(config).eval()
     with torch.inference_mode():
         centre, boxes = network(torch.zeros(3, 3, 96, 160, dtype=torch.uint8))
     assert centre.shape == (3, 12, 20)
     assert boxes.shape == (3, 4, 12, 20)
 
 
+@pytest.mark.parametrize("config", [TINY, TINY_MOBILE])
+def test_cells_speak_of_the_place_they_cover(config: PersonNetConfig) -> None:
+    """What changes in one corner is seen in that corner: a turned ladder is turned back."""
+    torch.manual_seed(0)
+    network = PersonNet(replace(config, context_dilations=())).eval()
+    images = torch.full((2, 3, 128, 128), 90, dtype=torch.uint8)
+    images[1, :, 8:40, 72:104] = 220
+    with torch.inference_mode():
+        features = network.encoder(images.float() / 100.0)
+    difference = (features[1] - features[0]).abs().sum(0)
+    y, x = divmod(int(difference.argmax()), difference.shape[1])
+    assert 0 <= y <= 5 and 8 <= x <= 13
+
+
 def test_config_survives_json() -> None:
-    assert PersonNetConfig.from_json(json.loads(json.dumps(asdict(TINY)))) == TINY
+    for config in (TINY, TINY_MOBILE):
+        assert PersonNetConfig.from_json(json.loads(json.dumps(asdict(config)))) == config
+    older = asdict(TINY)
+    del older["mobile_width"]
+    assert PersonNetConfig.from_json(older) == TINY
     with pytest.raises(ConfigError, match="not understood"):
         PersonNetConfig.from_json({"encoder": {"width": [1, 2, 3, 4]}, "head_channels": 8, "context_dilations": []})
     with pytest.raises(ConfigError, match="positive"):
         PersonNetConfig(head_channels=0)
+    with pytest.raises(ConfigError, match="width"):
+        PersonNetConfig(mobile_width=9.0)
 
 
 def test_calibration_keeps_the_order() -> None:
