@@ -121,8 +121,7 @@ def _read_needs(recipes: Sequence[Path]) -> _Needs:
         recipe = read_recipe(path)
         needs.stills += recipe.data
         needs.rendered += recipe.rendered
-        if recipe.initial and recipe.initial not in WEIGHTS:
-            needs.weights.append(recipe.initial)
+        needs.weights += [name for name in (recipe.initial, recipe.initial_encoder) if name and name not in WEIGHTS]
     return needs
 
 

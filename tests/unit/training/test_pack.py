@@ -365,13 +365,16 @@ def test_earlier_pieces_are_replaced_only_if_wanted(data: Path, recipe: Callable
 
 
 def test_the_command(data: Path, recipe: Callable[[str], Path], tmp_path: Path) -> None:
-    path = recipe(POSE.replace('name = "p"', 'name = "p"\ninitial = "earlier.safetensors"'))
+    path = recipe(
+        POSE.replace('name = "p"', 'name = "p"\ninitial = "earlier.safetensors"\ninitial_encoder = "eyes.safetensors"')
+    )
     arguments = ["train", "pack", str(path), "--data", str(data), "--out-dir", str(tmp_path / "pieces")]
     result = CliRunner().invoke(app, [*arguments, "--piece-mb", "0.2", "--add", "avatars", "--quality", "80"])
     assert result.exit_code == 0, result.output
     assert result.stdout.splitlines()[0].split() == ["PIECE", "SIZE", "FILES", "SHA256"]
     assert "python -m zipfile -e piece-01.zip DATA" in result.stderr
-    assert "earlier.safetensors: a recipe starts from these weights" in result.stderr
+    for name in ("earlier.safetensors", "eyes.safetensors"):
+        assert f"{name}: a recipe starts from these weights" in result.stderr
     target = tmp_path / "elsewhere"
     unzip = [sys.executable, "-m", "zipfile", "-e", str(tmp_path / "pieces" / "piece-01.zip"), str(target)]
     subprocess.run(unzip, check=True, capture_output=True)
