@@ -50,7 +50,7 @@ def test_counts_add_up_by_hand() -> None:
     )
     cost = measure_complexity(PoseNetwork(config).eval())
     tokens, width = 2 * 16 * 16, config.d_model
-    assert cost.by_part["blocks"] == tokens * (64 * width + width * 19)
+    assert cost.by_part["blocks"] == tokens * (config.encoder.out_channels * width + width * 19)
     assert cost.hidden == 0
-    stem = 2 * 32 * 32 * 16 * 3 * 9
+    stem = 2 * 32 * 32 * 56 * 3 * 9
     assert cost.by_part["encoder"] > stem
