@@ -122,6 +122,19 @@ class LadderEncoder(nn.Module):
         self.stem = stem
         self.levels = nn.ModuleList(levels)
 
+    def descend(self, images: Tensor) -> list[Tensor]:
+        """(B, 3, H, W) -> the maps of all levels, turned as the ladder wants its pictures."""
+        x = self.stem(self.turn(images))
+        maps = []
+        for level in self.levels:
+            x = level(x)
+            maps.append(x)
+        return maps
+
+    def turn(self, x: Tensor) -> Tensor:
+        """Turn pictures for the ladder, or maps back: by 180 degrees both are the same."""
+        return x.flip(2, 3) if self.is_turned else x
+
     def hold(self, num_levels: int) -> None:
         """Keep the stem and the first levels as they are while the rest trains, statistics of their batch norms included.
 
@@ -163,11 +176,7 @@ class CompactEncoder(LadderEncoder):
         Returns:
             (B, C, H / 4, W / 4).
         """
-        x = self.stem(images)
-        maps = []
-        for level in self.levels:
-            x = level(x)
-            maps.append(x)
+        maps = self.descend(images)
         y: Tensor = self.lateral[-1](maps[-1])
         for level_index in reversed(range(_NUM_LEVELS - 1)):
             y = functional.interpolate(y, scale_factor=2.0, mode="nearest") + self.lateral[level_index](

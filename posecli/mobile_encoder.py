@@ -127,16 +127,12 @@ class MobileEncoder(LadderEncoder):
         Returns:
             (B, C, H / 4, W / 4).
         """
-        x = self.stem(images.flip(2, 3))
-        maps = []
-        for level in self.levels:
-            x = level(x)
-            maps.append(x)
+        maps = self.descend(images)
         y: Tensor = self.top(maps.pop())
         for lateral, smooth in zip(reversed(self.lateral), reversed(self.smooth), strict=True):
             y = functional.interpolate(y, scale_factor=2.0, mode="bilinear") + lateral(maps.pop())
             y = smooth(y)
-        return self.hidden(y).flip(2, 3)
+        return self.turn(self.hidden(y))
 
 
 def _conv(

@@ -26,6 +26,9 @@ from posecli.weights.fitting import config_values
 
 STRIDE = 8
 INPUT_MULTIPLE_PX = 32
+LADDER_TENSORS = ("encoder.stem.", "encoder.levels.")
+"""How the names of the tensors begin that another encoder with the same ladder has too."""
+
 _PRIOR = 0.01  # of a cell being a centre, at the start of training
 _MAX_LOG = 6.0  # sides beyond 8 * exp(6) px do not occur; keeps a wild start finite
 
@@ -66,10 +69,7 @@ class PersonNetConfig:
         Raises:
             ConfigError: A key is unknown or a value is impossible.
         """
-        own = {
-            "mobile_width": 0.0,
-            **config_values("PersonNet", cls, values),
-        }  # files of before the mobile ladder lack it
+        own = {"mobile_width": 0.0, **config_values("PersonNet", cls, values)}  # older files lack it
         if missing := [field.name for field in fields(cls) if field.name not in own]:
             raise ConfigError(f"PersonNet: config is not understood: {missing[0]} is missing")
         encoder = EncoderConfig(**config_values("PersonNet: encoder", EncoderConfig, own.pop("encoder")))
@@ -94,11 +94,7 @@ class _Backbone(LadderEncoder):
 
     def forward(self, images: Tensor) -> Tensor:
         """(B, 3, H, W) -> (B, C, h, w)."""
-        x = self.stem(images.flip(2, 3) if self.is_turned else images)
-        maps = []
-        for level in self.levels:
-            x = level(x)
-            maps.append(x)
+        maps = self.descend(images)
         top = maps[-1]
         for block in self.context:
             top = top + block(top)
@@ -108,7 +104,7 @@ class _Backbone(LadderEncoder):
                 maps[level_index]
             )
             y = self.smooth[level_index](functional.relu(y))
-        return y.flip(2, 3) if self.is_turned else y
+        return self.turn(y)
 
 
 def _ladder(config: PersonNetConfig) -> LadderEncoder:

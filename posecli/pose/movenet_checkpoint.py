@@ -18,12 +18,10 @@ import torch
 from torch import Tensor
 
 from posecli.atomic import check_output
-from posecli.download import file_sha256
 from posecli.encoder import IMAGE_MEAN, IMAGE_STD
 from posecli.errors import WeightsError
 from posecli.mobile_encoder import MobileEncoder, MobileEncoderConfig
-from posecli.pose.public_checkpoint import KIND, PREFIX, check_finite, check_names_and_shapes
-from posecli.weights import save_weights
+from posecli.pose.public_checkpoint import check_finite, check_names_and_shapes, save_encoder
 
 LICENCE_NOTE = "MoveNet's weights are Apache-2.0 (Google); they were trained on COCO and on a set of Google's own."
 _OF = "MoveNet"
@@ -38,6 +36,7 @@ _MAX_BYTES = 2**28
 _CALL = "StatefulPartitionedCall/"
 _EXTRACTOR = "center_net_mobile_net_v2fpn_feature_extractor/model_1/"
 _LADDER = _EXTRACTOR + "model/"
+_FOLDED = {"weight": "weights", "bias": "bn_offset"}  # where a batch norm was folded in
 _HEATMAP_HIDDEN = "kpt_heatmap_0/separable_conv2d_4/"
 
 
@@ -62,22 +61,16 @@ def import_movenet(path: Path, out: Path, *, overwrite: bool = False) -> dict[st
     config = MobileEncoderConfig(width=_WIDTHS.get(0 if stem is None else stem.shape[-1], 1.0))
     with torch.device("meta"):
         own = {name: tuple(value.shape) for name, value in MobileEncoder(config).state_dict().items()}
-    converted = {name: value for name, value in _converted(public, own)}
+    converted = dict(_converted(public, own))
     check_names_and_shapes(
         path, converted, own, of=_OF, hint="posecli reads the single-pose models, Lightning and Thunder"
     )
     check_finite(path, converted)
     _normalise_as_here(converted)
-    named = {PREFIX + name: value.contiguous() for name, value in converted.items()}
-    metadata = {
-        "source": f"public {_OF} graph model",
-        "source_file": path.name,
-        "source_sha256": file_sha256(path),
-        "licence_note": LICENCE_NOTE,
-    }
+    tensors = {name: value.contiguous() for name, value in converted.items()}
+    metadata = {"source": f"public {_OF} graph model", "licence_note": LICENCE_NOTE}
     settings = {"encoder": asdict(config) | {"kind": "mobile"}}
-    save_weights(out, named, kind=KIND, config=settings, metadata=metadata, overwrite=overwrite)
-    return named
+    return save_encoder(out, tensors, settings=settings, source=path, metadata=metadata, overwrite=overwrite)
 
 
 def read_graph_model(path: Path) -> dict[str, Tensor]:
@@ -150,13 +143,13 @@ def _source(module: str, kind: str) -> str:
     if place == "levels":
         return _in_ladder(int(rest[0]), int(rest[1]), rest[2], kind)
     if place == "stem":
-        return f"{_LADDER}Conv1/Conv2D_{'weights' if kind == 'weight' else 'bn_offset'}"
+        return f"{_LADDER}Conv1/Conv2D_{_FOLDED[kind]}"
     if place == "smooth":
         # theirs are numbered from 1/16 up, and the first has no number
         number = ("_2", "_1", "")[int(rest[0])]
         if rest[1] == "depthwise":
             return f"{_EXTRACTOR}separable_conv2d{number}/separable_conv2d/ReadVariableOp"
-        return f"{_EXTRACTOR}separable_conv2d{number}/separable_conv2d_{'weights' if kind == 'weight' else 'bn_offset'}"
+        return f"{_EXTRACTOR}separable_conv2d{number}/separable_conv2d_{_FOLDED[kind]}"
     if place == "hidden":
         if rest[0] == "depthwise":
             return f"{_HEATMAP_HIDDEN}separable_conv2d/ReadVariableOp"
@@ -173,7 +166,7 @@ def _in_ladder(level: int, index: int, part: str, kind: str) -> str:
     else:
         block = ("expanded_conv" if number == 0 else f"block_{number}") + f"_{part}"
         operation = "depthwise" if part == "depthwise" else "Conv2D"
-    return f"{_LADDER}{block}/{operation}_{'weights' if kind == 'weight' else 'bn_offset'}"
+    return f"{_LADDER}{block}/{operation}_{_FOLDED[kind]}"
 
 
 def _normalise_as_here(tensors: dict[str, Tensor]) -> None:

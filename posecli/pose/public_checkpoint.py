@@ -11,13 +11,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from posecli.download import file_sha256
 from posecli.errors import WeightsError
+from posecli.weights import save_weights
 from posecli.weights.wholeness import is_plain_tensor, refuse_packed
 
-KIND = "encoder"
-PREFIX = "encoder."
-"""Tensors are named as in `posecli.pose.network.PoseNetwork`, so that training can start from the file."""
-
+_KIND = "encoder"
+_PREFIX = "encoder."
 _LISTED = 10
 _STATE_KEY = "state_dict"
 
@@ -114,6 +114,37 @@ def check_finite(path: Path, tensors: Mapping[str, Tensor]) -> None:
     bad = [name for name, value in tensors.items() if not bool(value.isfinite().all())]
     if bad:
         raise WeightsError(f"{path}: values that are not finite numbers ({len(bad)} tensors): {_listed(bad)}")
+
+
+def save_encoder(
+    out: Path,
+    tensors: Mapping[str, Tensor],
+    *,
+    settings: Mapping[str, Any],
+    source: Path,
+    metadata: Mapping[str, str],
+    overwrite: bool,
+) -> dict[str, Tensor]:
+    """Write a converted encoder to a weights file.
+
+    Args:
+        out: The ``.safetensors`` file.
+        tensors: A state dict of the encoder.
+        settings: The parts of a `posecli.pose.config.PoseConfig` that say which one.
+        source: The public file, whose name and checksum are noted.
+        metadata: What else is noted.
+        overwrite: Whether ``out`` may be replaced.
+
+    Returns:
+        The tensors named as in `posecli.pose.network.PoseNetwork`, so that training can start from the file.
+
+    Raises:
+        OutputError: ``out`` exists or cannot be written.
+    """
+    named = {_PREFIX + name: value for name, value in tensors.items()}
+    noted = {"source_file": source.name, "source_sha256": file_sha256(source), **metadata}
+    save_weights(out, named, kind=_KIND, config=dict(settings), metadata=noted, overwrite=overwrite)
+    return named
 
 
 def _listed(rows: list[str]) -> str:

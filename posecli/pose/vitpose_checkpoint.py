@@ -16,12 +16,10 @@ import torch
 from torch import Tensor
 
 from posecli.atomic import check_output
-from posecli.download import file_sha256
 from posecli.errors import WeightsError
 from posecli.pose.config import POSE_CONFIGS, PoseConfig, ViTPoseConfig
-from posecli.pose.public_checkpoint import KIND, PREFIX, check_finite, check_names_and_shapes, read_state
+from posecli.pose.public_checkpoint import check_finite, check_names_and_shapes, read_state, save_encoder
 from posecli.pose.vitpose import ViTPoseEncoder
-from posecli.weights import save_weights
 
 LICENCE_NOTE = "ViTPose's code and weights are Apache-2.0; they were trained on COCO and, before that, on ImageNet."
 _BLOCK = re.compile(r"backbone\.(?:encoder\.layer|blocks)\.(\d+)\.")
@@ -75,17 +73,9 @@ def import_vitpose(
     name, config = _fitting_config(path, state, POSE_CONFIGS if configs is None else configs)
     tensors = convert_vitpose(path, state, config)
     check_finite(path, tensors)
-    named = {PREFIX + key: value for key, value in tensors.items()}
-    metadata = {
-        "source": "public ViTPose checkpoint",
-        "source_file": path.name,
-        "source_sha256": file_sha256(path),
-        "licence_note": LICENCE_NOTE,
-        "config_name": name,
-    }
+    metadata = {"source": "public ViTPose checkpoint", "licence_note": LICENCE_NOTE, "config_name": name}
     settings = {"encoder": asdict(config.encoder) | {"kind": "vitpose"}, "crop_hw": list(config.crop_hw)}
-    save_weights(out, named, kind=KIND, config=settings, metadata=metadata, overwrite=overwrite)
-    return name, named
+    return name, save_encoder(out, tensors, settings=settings, source=path, metadata=metadata, overwrite=overwrite)
 
 
 def convert_vitpose(path: Path, state: Mapping[str, Tensor], config: PoseConfig) -> dict[str, Tensor]:

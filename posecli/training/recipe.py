@@ -119,8 +119,8 @@ class StageConfig:
         encoder_rate: Factor on the learning rate of the encoder.
         num_singles: Single frames a step, beside the windows: a still teaches in one frame what it teaches in five, at a
             fifth of the cost.
-        held_levels: So many levels of the encoder, and its stem, stay as they are: what a trained encoder
-            sees at high resolution needs no change, and going back through it takes a good part of a step.
+        held_levels: So many levels of the encoder, and its stem, stay as they are: what a trained encoder sees at high
+            resolution needs no change, and going back through it takes a good part of a step.
     """
 
     name: str

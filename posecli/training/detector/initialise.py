@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from posecli.errors import ConfigError
-from posecli.people.personnet import PersonNet, PersonNetConfig
+from posecli.people.personnet import LADDER_TENSORS, PersonNet, PersonNetConfig
 from posecli.weights import load_weights
 
 _LAST_OF_CENTRE = ("centre.1.weight", "centre.1.bias")
@@ -34,7 +34,7 @@ def initialise(model: PersonNet, path: Path) -> int:
     own = model.state_dict()
     is_whole = any(name.startswith("centre.") for name in given)
     # of an encoder the ladder alone: its pyramid may be another one
-    wanted = [name for name in own if is_whole or name.startswith(("encoder.stem.", "encoder.levels."))]
+    wanted = [name for name in own if is_whole or name.startswith(LADDER_TENSORS)]
     absent = [name for name in wanted if name not in given or given[name].shape != own[name].shape]
     if absent:
         raise ConfigError(f"{path}: its encoder does not fit: {absent[0]} is absent or of another shape")

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from posecli.encoder import place
 from posecli.errors import ConfigError
-from posecli.people.personnet import PersonNet
+from posecli.people.personnet import LADDER_TENSORS, PersonNet
 from posecli.training.checkpoint import FILE_NAME, read_checkpoint, recipe_fingerprint, write_checkpoint
 from posecli.training.detector.augment import Example, make_example
 from posecli.training.detector.data import Picture, load_pictures
@@ -198,7 +198,7 @@ def train_detector(
 
 def _is_encoder_given(name: str) -> bool:
     """Whether a parameter's first value may come from elsewhere."""
-    return name.startswith(("encoder.stem.", "encoder.levels."))
+    return name.startswith(LADDER_TENSORS)
 
 
 def _add_gradients(loss: Tensor) -> float:
