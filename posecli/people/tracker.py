@@ -336,10 +336,19 @@ class Tracker:
             )
             oks = float(oks_matrix(pose_a, pose_b, self._sigmas)[0, 0])
             if np.isfinite(oks):
-                return oks >= self.config.duplicate_oks
+                return oks >= self.config.duplicate_oks and not self._are_seen_apart(a, b)
         now = max(a.state.time_s, b.state.time_s)
         boxes_a, boxes_b = (predict_motion(track.state, now).box[None] for track in (a, b))
         return float(iou_matrix(boxes_a, boxes_b)[0, 0]) >= self.config.duplicate_iou
+
+    def _are_seen_apart(self, a: Tracklet, b: Tracklet) -> bool:
+        """Whether the last look had a box for each, neither within the other: then one pose in both is the pose's fault."""
+        box_a, box_b = a.detected_box, b.detected_box
+        if a.misses or b.misses or box_a is None or box_b is None:
+            return False
+        shared = np.maximum(np.minimum(box_a[2:], box_b[2:]) - np.maximum(box_a[:2], box_b[:2]), 0.0).prod()
+        smaller = min((box[2:] - box[:2]).prod() for box in (box_a, box_b))
+        return bool(shared < self.config.duplicate_covered * smaller)
 
     def _shown(self, track: Tracklet, frame_index: int, time_s: float) -> TrackedBox:
         is_detected = track.detected_frame == frame_index

@@ -19,7 +19,7 @@ class TrackerConfig:
     a track without evidence for longer is over; ``max_held_s``: so is one that only poses held for longer. ``confirm_hits``:
     detections until a track counts. ``pose_hold_score``: what a pose must score to hold a track, and ``pose_hold_iou`` how far
     its box must agree with the prediction. ``duplicate_iou``, ``duplicate_oks``, ``duplicate_updates``: two tracks this alike
-    at this many looks in a row are one.
+    at this many looks in a row are one, unless the detector sees two boxes that share less than ``duplicate_covered`` of the smaller.
     """
 
     high_score: float = 0.4
@@ -40,11 +40,12 @@ class TrackerConfig:
     duplicate_iou: float = 0.7
     duplicate_oks: float = 0.7
     duplicate_updates: int = 3
+    duplicate_covered: float = 0.7
 
     def __post_init__(self) -> None:
         for field in fields(self):
             value = getattr(self, field.name)
-            is_share = field.name.endswith(("_score", "_oks", "_margin")) or "_iou" in field.name
+            is_share = field.name.endswith(("_score", "_oks", "_margin", "_covered")) or "_iou" in field.name
             if is_share and not 0.0 <= value <= 1.0:
                 raise ConfigError(f"tracker {field.name} is {value}", hint="give a number from 0 to 1")
             if not is_share and not value > 0:

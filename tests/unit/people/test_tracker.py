@@ -340,6 +340,32 @@ def test_people_side_by_side_with_their_own_poses_are_not_merged() -> None:
     assert {t.track_id for t in tracked} == {0, 1}
 
 
+def test_two_boxes_side_by_side_stay_two_people_although_one_pose_is_seen_in_both() -> None:
+    """A pose network that puts the limbs of one into both crops is wrong; the detector, which sees two bodies, is not."""
+    walker = Walker(lambda _: (300.0, 300.0))
+    x0, y0, x1, y1 = walker.box(0.0)
+    tracker = Tracker()
+    for frame in range(0, 60, 5):
+        both = boxes_of((x0, y0, x1, y1, 0.9), (x0 + 40, y0 + 5, x1 + 40, y1 + 5, 0.8), frame=frame)
+        tracked = tracker.update(frame, frame / 30.0, both)
+        for box in tracked:
+            tracker.observe_pose(box.track_id, frame, frame / 30.0, walker.keypoints(0.0), np.full(19, 0.8))
+    assert {t.track_id for t in tracked} == {0, 1}
+    assert tracker.finish().merged == {}
+
+
+def test_a_body_and_its_upper_half_become_one_although_both_are_detected() -> None:
+    """Known as two at first, because nobody had looked at poses yet."""
+    walker = Walker(lambda _: (300.0, 300.0))
+    x0, y0, x1, y1 = walker.box(0.0)
+    tracker = Tracker()
+    for frame in range(0, 20, 5):
+        both = boxes_of((x0, y0, x1, y1, 0.9), (x0, y0 - 2, x1, y0 + 90, 0.8), frame=frame)
+        for box in tracker.update(frame, frame / 30.0, both):
+            tracker.observe_pose(box.track_id, frame, frame / 30.0, walker.keypoints(0.0), np.full(19, 0.8))
+    assert tracker.finish().merged == {1: 0}
+
+
 def test_a_hidden_person_does_not_take_over_the_body_in_front() -> None:
     """Somebody walks up behind another and stays hidden for two seconds: the pose in the hidden one's box is the front person's."""
     scene = Scene(
