@@ -22,6 +22,9 @@ _MARGIN_LEARNING_RATE = 0.3
 _MAX_MARGIN = 0.5
 # A weak detection's box, and a box built from keypoints, wander more than a strong detection's.
 _WEAK_NOISE_FACTOR = 2.0
+# A pose that shows fewer of the points seen before than this part shows a part of the person; fewer points than this say nothing.
+_MOST = 0.7
+_MIN_COMMON = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,13 +125,30 @@ class Tracklet:
         self.margins = (float(learnt[0]), float(learnt[1]), float(learnt[2]), float(learnt[3]))
 
     def pose_box(self, pose: TrackPose) -> Float64Array | None:
-        """(4,) xyxy px: the person box that this pose implies; ``None`` when it shows too little."""
+        """(4,) xyxy px: the person box that this pose implies; ``None`` when it shows too little.
+
+        Of a pose that shows much less than the one at the last detection only the movement counts: what is not seen is still there.
+        """
         points_box = keypoint_box(pose.keypoints, pose.scores, min_score=MIN_KEYPOINT_SCORE)
         if points_box is None:
             return None
+        if (shift := self._shift_of_a_part(pose)) is not None and self.anchor_pose is not None:
+            half = (self.anchor_state.box[2:] - self.anchor_state.box[:2]) / 2.0
+            centre = self.anchor_state.centre_at(self.anchor_pose.time_s) + shift
+            return np.concatenate([centre - half, centre + half])
         side = max(float((points_box[2:] - points_box[:2]).max()), 1.0)
         outward = np.array([-1.0, -1.0, 1.0, 1.0])
         return np.asarray(points_box + outward * np.array(self.margins) * side, np.float64)
+
+    def _shift_of_a_part(self, pose: TrackPose) -> Float64Array | None:
+        """(2,) px: how the points moved that the last detection's pose has too; ``None`` if this one shows most of those."""
+        if self.anchor_pose is None:
+            return None
+        seen_then, seen_now = (p.scores >= MIN_KEYPOINT_SCORE for p in (self.anchor_pose, pose))
+        common = seen_then & seen_now
+        if not _MIN_COMMON <= common.sum() <= _MOST * seen_then.sum():
+            return None
+        return np.asarray(np.median(pose.keypoints[common] - self.anchor_pose.keypoints[common], axis=0), np.float64)
 
     def hold(self, pose: TrackPose, box: Float64Array, score: float) -> None:
         """No detection, but the pose is good: it carries the track on."""

@@ -225,6 +225,20 @@ def test_a_track_the_detector_misses_is_held_by_its_pose() -> None:
     assert ids_of(scene, looks, 0) == {0}
 
 
+def test_the_box_of_a_held_track_does_not_shrink_to_the_part_that_is_seen() -> None:
+    """Nobody detects the walker any more, and of the pose only the legs are sure: the rest of the person is still there."""
+    walker = Walker(walk(100, 120))
+    scene = Scene([walker])
+    tracker, _ = play(scene, 30)
+    legs = _FIGURE[:, 1] >= 0.5
+    for frame in range(30, 75, 5):
+        (held,) = tracker.update(frame, frame / 30.0, Detections.empty(frame))
+        assert iou_matrix(held.box[None], walker.box(frame / 30.0)[None])[0, 0] > 0.7
+        for at in range(frame - 4, frame + 1):
+            scores = np.where(legs, 1.0, 0.19)
+            tracker.observe_pose(held.track_id, at, at / 30.0, walker.keypoints(at / 30.0), scores)
+
+
 def test_a_track_without_detection_and_without_a_good_pose_is_not_shown_but_remembered() -> None:
     scene = Scene([Walker(walk(100, 60))])
     blind = Scene([Walker(walk(100, 60), leaves_s=1.0)])
