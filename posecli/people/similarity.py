@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from posecli.geometry import box_area
-from posecli.records import FloatArray
+from posecli.records import BoolArray, FloatArray
 
 Float64Array = NDArray[np.float64]
 
@@ -51,15 +51,38 @@ def oks_matrix(poses_a: Poses, poses_b: Poses, sigmas: FloatArray) -> Float64Arr
     Returns:
         (N, M) in [0, 1]; NaN where fewer than four keypoints are common: nothing can be said.
     """
+    closeness, common = _closeness(poses_a, poses_b, sigmas)
+    count = common.sum(axis=-1)
+    total = np.where(common, closeness, 0.0).sum(axis=-1)
+    return np.where(count >= _MIN_COMMON_KEYPOINTS, total / np.maximum(count, 1), np.nan)
+
+
+def borrowed_similarity(pose: Poses, others: Poses, sigmas: FloatArray) -> float:
+    """OKS of one pose with the best that several others have for each of its keypoints: near 1 where it is made up of theirs.
+
+    Args:
+        pose: One.
+        others: Of the same frame.
+        sigmas: (K,) of the skeleton.
+
+    Returns:
+        0 to 1; NaN where the pose shows fewer than four keypoints.
+    """
+    closeness, common = _closeness(pose, others, sigmas)
+    seen = pose.scores[0] >= MIN_KEYPOINT_SCORE
+    if seen.sum() < _MIN_COMMON_KEYPOINTS:
+        return float("nan")
+    return float(np.where(common, closeness, 0.0)[0].max(axis=0, initial=0.0)[seen].mean())
+
+
+def _closeness(poses_a: Poses, poses_b: Poses, sigmas: FloatArray) -> tuple[Float64Array, BoolArray]:
+    """(N, M, K) what each keypoint adds to an OKS, and which ones both poses show."""
     deltas = poses_a.keypoints[:, None] - poses_b.keypoints[None]
     areas = (poses_a.areas[:, None] + poses_b.areas[None]) / 2.0
     spread = (2.0 * np.maximum(sigmas.astype(np.float64), _MIN_SIGMA)) ** 2
     closeness = np.exp(-(deltas**2).sum(axis=-1) / (2.0 * areas[..., None] * spread))
     seen_a, seen_b = poses_a.scores >= MIN_KEYPOINT_SCORE, poses_b.scores >= MIN_KEYPOINT_SCORE
-    common = seen_a[:, None] & seen_b[None]
-    count = common.sum(axis=-1)
-    total = np.where(common, closeness, 0.0).sum(axis=-1)
-    return np.where(count >= _MIN_COMMON_KEYPOINTS, total / np.maximum(count, 1), np.nan)
+    return closeness, seen_a[:, None] & seen_b[None]
 
 
 def paired_oks(

@@ -26,7 +26,7 @@ from posecli.errors import FormatError
 from posecli.geometry import iou_matrix
 from posecli.people.association import Association, Look, PoseCallback
 from posecli.people.motion import predict_motion
-from posecli.people.similarity import Poses, oks_matrix, pose_score
+from posecli.people.similarity import Poses, borrowed_similarity, oks_matrix, pose_score
 from posecli.people.tracker_config import TrackerConfig
 from posecli.people.tracklet import Tracklet, TrackPose
 from posecli.records import Detections, FloatArray
@@ -37,6 +37,8 @@ __all__ = ["PoseCallback", "TrackLedger", "TrackedBox", "Tracker", "TrackerConfi
 _STATE_VERSION = 1
 # Tracks whose boxes do not even share this are not compared: poses on one body have boxes on one body.
 _MIN_COINCIDENCE_IOU = 0.2
+# A pose of a frame between looks is compared with others' poses of the last look, moved on as their boxes move.
+_SAME_MOMENT_S = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +111,7 @@ class Tracker:
         time_s = float(time_s)
         # Poses known by now are those of the last look and before: they go with the boxes of that look, not of this one.
         self._settle_duplicates()
+        self._retract_borrowers()
         self._drop_dead(time_s)
         self._doubt_unbacked()
         self._last_frame, self._last_time_s = frame_index, time_s
@@ -317,6 +320,26 @@ class Tracker:
                 self._merge(old, young)
         self._alike = {pair: count for pair, count in alike.items() if all(i in self._tracks for i in pair)}
 
+    def _retract_borrowers(self) -> None:
+        """Send back tracks that no detection backs and whose pose is put together from the bodies of several who are detected."""
+        found = [track for track in self._tracks.values() if track.misses == 0]
+        for lost in self._tracks.values():
+            if not lost.misses or lost.is_doubted or lost.pose is None:
+                continue
+            time_s = lost.pose.time_s
+            others = [
+                (pose, track)
+                for track in found
+                if track.first_frame <= lost.detected_frame
+                and (pose := track.predicted_pose(time_s)) is not None
+                and abs(time_s - track.detected_time_s) <= _SAME_MOMENT_S
+            ]
+            if len(others) < 2:
+                continue  # one alone is a duplicate, which is settled with more patience
+            borrowed = borrowed_similarity(_poses_of([(lost.pose, lost)]), _poses_of(others), self._sigmas)
+            if borrowed >= self.config.duplicate_oks:
+                lost.retract()
+
     def _merge(self, old: Tracklet, young: Tracklet) -> None:
         if old.misses > young.misses:
             old.take_over(young)
@@ -331,10 +354,7 @@ class Tracker:
         if a.is_doubted or b.is_doubted:
             return False
         if a.pose is not None and b.pose is not None and a.pose.frame_index == b.pose.frame_index:
-            pose_a, pose_b = (
-                Poses.of(p.keypoints[None], p.scores[None], t.state.box[None]) for p, t in ((a.pose, a), (b.pose, b))
-            )
-            oks = float(oks_matrix(pose_a, pose_b, self._sigmas)[0, 0])
+            oks = float(oks_matrix(_poses_of([(a.pose, a)]), _poses_of([(b.pose, b)]), self._sigmas)[0, 0])
             if np.isfinite(oks):
                 return oks >= self.config.duplicate_oks and not self._are_seen_apart(a, b)
         now = max(a.state.time_s, b.state.time_s)
@@ -354,6 +374,15 @@ class Tracker:
         is_detected = track.detected_frame == frame_index
         box = track.detected_box if is_detected else predict_motion(track.state, time_s).box
         return TrackedBox(track.track_id, np.asarray(box, np.float32), track.score, is_detected, track.is_confirmed)
+
+
+def _poses_of(poses: list[tuple[TrackPose, Tracklet]]) -> Poses:
+    """Poses of one frame and the tracks that they belong to."""
+    return Poses.of(
+        np.stack([pose.keypoints for pose, _ in poses]),
+        np.stack([pose.scores for pose, _ in poses]),
+        np.stack([track.state.box for _, track in poses]),
+    )
 
 
 def _stray(old: Tracklet, young: Tracklet) -> Tracklet | None:

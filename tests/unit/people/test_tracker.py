@@ -391,6 +391,26 @@ def test_a_hidden_person_does_not_take_over_the_body_in_front() -> None:
     assert {t.track_id for t in looks[95]} == front
 
 
+def test_a_lost_track_is_not_held_by_a_pose_made_of_two_others() -> None:
+    """Somebody leaves unseen; in the box that stays between two people the network sees the arms of one and the legs of the other."""
+    left, right, gone = (Walker(lambda _, x=x: (x, 300.0)) for x in (300.0, 370.0, 335.0))
+    tracker, upper = Tracker(), _FIGURE[:, 1] < 0.5
+    for frame in range(0, 60, 5):
+        present = [left, right, gone] if frame < 20 else [left, right]
+        boxes = np.stack([walker.box(0.0) for walker in present])
+        shown = tracker.update(frame, frame / 30.0, Detections(frame, boxes, np.full(len(boxes), 0.9, np.float32)))
+        poses = {0: left.keypoints(0.0), 1: right.keypoints(0.0), 2: gone.keypoints(0.0)}
+        if frame >= 20:
+            poses[2] = np.where(upper[:, None], poses[0], poses[1])
+        for box in shown:
+            at = frame if box.is_detected else frame + 2  # as far as the window around the look reaches
+            tracker.observe_pose(box.track_id, at, at / 30.0, poses[box.track_id], np.full(19, 0.8))
+        if frame == 10:
+            assert {t.track_id for t in shown} == {0, 1, 2}
+        if frame >= 30:
+            assert {t.track_id for t in shown} == {0, 1}
+
+
 def test_a_new_video_starts_with_id_zero() -> None:
     scene = Scene([Walker(walk(100, 100)), Walker(walk(500, 0))])
     for _ in range(2):
