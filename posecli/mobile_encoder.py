@@ -22,7 +22,8 @@ from posecli.errors import ConfigError
 _CEILING = 6.0
 _STEM_CHANNELS = 32
 _LAST_CHANNELS = 1280
-_HIDDEN_CHANNELS = 96
+HIDDEN_CHANNELS = 96
+"""Of the layer from which MoveNet reads anything."""
 
 # blocks (stride, expansion, channels at width 1); levels end where the pyramid takes a map: at 1/4, 1/8, 1/16, 1/32
 _LEVELS = (
@@ -34,6 +35,8 @@ _LEVELS = (
 # of the pyramid at 1/4, 1/8, 1/16: of the sum, and after it is smoothed
 _SUM_CHANNELS = (24, 32, 64)
 _SMOOTH_CHANNELS = (24, 24, 32)
+PYRAMID_CHANNELS = _SMOOTH_CHANNELS[0]
+"""Of the pyramid's map at 1/4."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +44,7 @@ class MobileEncoderConfig:
     """Sizes.
 
     Attributes:
-        width: On all channels of the ladder; MoveNet Lightning has 1, Thunder 1.75.
+        width: On all channels of the ladder; MoveNet Lightning has 1, MultiPose 1.5, Thunder 1.75.
     """
 
     width: float = 1.0
@@ -53,7 +56,7 @@ class MobileEncoderConfig:
     @property
     def out_channels(self) -> int:
         """Channels of the output."""
-        return _HIDDEN_CHANNELS
+        return HIDDEN_CHANNELS
 
     def scaled(self, channels: int) -> int:
         """Channels at this width: multiples of eight, at most a tenth less than asked for."""
@@ -90,8 +93,8 @@ class SeparableConv(nn.Sequential):
         self.pointwise = ConvNorm(in_channels, out_channels, 1, is_normalised=False)
 
 
-class MobileEncoder(LadderEncoder):
-    """The ladder, its pyramid, and the hidden layer from which MoveNet reads its heatmaps."""
+class MobilePyramid(LadderEncoder):
+    """The ladder and its pyramid."""
 
     def __init__(self, config: MobileEncoderConfig) -> None:
         stem_channels = config.scaled(_STEM_CHANNELS)
@@ -116,7 +119,6 @@ class MobileEncoder(LadderEncoder):
         self.smooth = nn.ModuleList(
             SeparableConv(channels, smooth) for channels, smooth in zip(_SUM_CHANNELS, _SMOOTH_CHANNELS, strict=True)
         )
-        self.hidden = SeparableConv(_SMOOTH_CHANNELS[0], _HIDDEN_CHANNELS)
 
     def forward(self, images: Tensor) -> Tensor:
         """Encode.
@@ -127,12 +129,28 @@ class MobileEncoder(LadderEncoder):
         Returns:
             (B, C, H / 4, W / 4).
         """
-        maps = self.descend(images)
+        return self.turn(self.climb(self.descend(images)))
+
+    def climb(self, maps: list[Tensor]) -> Tensor:
+        """The maps of the ladder, which are used up -> the pyramid's last, still turned: (B, C, H / 4, W / 4)."""
         y: Tensor = self.top(maps.pop())
         for lateral, smooth in zip(reversed(self.lateral), reversed(self.smooth), strict=True):
             y = functional.interpolate(y, scale_factor=2.0, mode="bilinear") + lateral(maps.pop())
             y = smooth(y)
-        return self.turn(self.hidden(y))
+        return y
+
+
+class MobileEncoder(MobilePyramid):
+    """The pyramid, and the hidden layer from which MoveNet reads its heatmaps."""
+
+    def __init__(self, config: MobileEncoderConfig) -> None:
+        super().__init__(config)
+        self.hidden = SeparableConv(PYRAMID_CHANNELS, HIDDEN_CHANNELS)
+
+    def climb(self, maps: list[Tensor]) -> Tensor:
+        """The maps of the ladder, which are used up -> the hidden layer's, still turned: (B, C, H / 4, W / 4)."""
+        hidden: Tensor = self.hidden(super().climb(maps))
+        return hidden
 
 
 def _conv(

@@ -155,7 +155,9 @@ def export(
 
 @app.command("import")
 def import_(
-    kind: Annotated[str, typer.Argument(metavar="KIND", help="Whose checkpoint it is: posemamba, vitpose or movenet.")],
+    kind: Annotated[
+        str, typer.Argument(metavar="KIND", help="Whose checkpoint it is: posemamba, vitpose, movenet or multipose.")
+    ],
     file: Annotated[Path, typer.Argument(metavar="FILE", help="The public checkpoint, for example PoseMamba_S.bin.")],
     out: Annotated[Path, typer.Option("--out", help="The .safetensors file to write.")],
     overwrite: options.Overwrite = False,
@@ -166,6 +168,7 @@ def import_(
         "posemamba": _import_posemamba,
         "vitpose": _import_vitpose,
         "movenet": _import_movenet,
+        "multipose": _import_multipose,
     }
     if kind not in readers:
         raise ConfigError(f"unknown kind of checkpoint {kind!r}", hint=f"posecli imports: {', '.join(readers)}")
@@ -192,11 +195,21 @@ def _import_vitpose(file: Path, out: Path, overwrite: bool) -> list[str]:
 
 
 def _import_movenet(file: Path, out: Path, overwrite: bool) -> list[str]:
-    from posecli.pose.movenet_checkpoint import LICENCE_NOTE, import_movenet
+    from posecli.movenet import LICENCE_NOTE
+    from posecli.pose.movenet_checkpoint import import_movenet
 
     tensors = import_movenet(file, out, overwrite=overwrite)
     num_values = sum(tensor.numel() for tensor in tensors.values())
     return [f"the encoder of MoveNet, {num_values:,} values, for training to start from", LICENCE_NOTE]
+
+
+def _import_multipose(file: Path, out: Path, overwrite: bool) -> list[str]:
+    from posecli.movenet import LICENCE_NOTE
+    from posecli.people.multipose_checkpoint import import_multipose
+
+    tensors = import_multipose(file, out, overwrite=overwrite)
+    num_values = sum(tensor.numel() for tensor in tensors.values())
+    return [f"the people's centres and boxes of MoveNet MultiPose, {num_values:,} values: a detector", LICENCE_NOTE]
 
 
 @app.command()

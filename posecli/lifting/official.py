@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 import re
 import struct
-import warnings
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -25,7 +24,7 @@ from posecli.errors import ConfigError, WeightsError
 from posecli.lifting.checkpoint import save_lifter_network
 from posecli.lifting.config import LiftConfig
 from posecli.lifting.network import PoseMamba
-from posecli.weights.wholeness import is_plain_tensor, refuse_packed
+from posecli.weights.foreign import check_entry, check_tensors, read_pickle
 
 LICENCE_NOTE = (
     "The authors' code and weights are tagged Apache-2.0; weights trained on Human3.6M carry the question of that data set's licence, "
@@ -33,7 +32,7 @@ LICENCE_NOTE = (
 )
 _PREFIX = "module."
 _STATE_KEY = "model_pos"
-_LISTED = 10
+_OF = "PoseMamba"
 # Tensors whose last axis is C. The most frequent answer counts, so that one wrong tensor does not make all others wrong.
 _WITNESSES_OF_WIDTH = (
     "Spatial_pos_embed",
@@ -90,7 +89,7 @@ def read_posemamba(path: Path) -> OfficialCheckpoint:
         WeightsError: There is no such file; it is damaged, holds code, or holds something else than this network. Every tensor that
             differs is named, up to ten of each sort.
     """
-    content = _load(path)
+    content = read_pickle(path, of=_OF, stand_ins=_STAND_INS)
     tensors = _state_dict(path, content)
     config = _infer_config(path, tensors)
     _check(path, tensors, config)
@@ -106,44 +105,15 @@ def read_posemamba(path: Path) -> OfficialCheckpoint:
     return OfficialCheckpoint({name: value.float() for name, value in tensors.items()}, config, metadata)
 
 
-def _load(path: Path) -> Mapping[Any, Any]:
-    if not path.is_file():
-        raise WeightsError(f"{path}: no such checkpoint file")
-    refuse_packed(path)
-    try:
-        with warnings.catch_warnings(), torch.serialization.safe_globals(_STAND_INS):
-            warnings.simplefilter("ignore", UserWarning)  # remarks about the pickle's protocol
-            content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # bytes that are no pickle fail in any way: KeyError, IndexError, struct.error, ...
-        raise _unreadable(path, error) from error
-    if not isinstance(content, Mapping):
-        raise WeightsError(f"{path}: holds one value of type {type(content).__name__}, not a PoseMamba checkpoint")
-    return content
-
-
-def _unreadable(path: Path, error: Exception) -> WeightsError:
-    if found := re.search(r"GLOBAL (\S+)", str(error)):
-        hint = "posecli runs no code from a checkpoint; ask its maker for a file that holds tensors only"
-        return WeightsError(f"{path}: holds code ({found[1]}), refused", hint=hint)
-    with path.open("rb") as stream:
-        is_archive = stream.read(2) == b"PK"
-    what = "damaged or cut short" if is_archive else "not a PyTorch checkpoint, or a damaged one"
-    return WeightsError(f"{path}: {what}", hint="fetch the file again and compare its size with the source's")
-
-
 def _state_dict(path: Path, content: Mapping[Any, Any]) -> dict[str, Tensor]:
     """The state dict in the file, prefix removed."""
     state = content.get(_STATE_KEY, content)
     if not isinstance(state, Mapping) or not any(isinstance(value, Tensor) for value in state.values()):
         hint = f"expected a dict with {_STATE_KEY!r}, as the authors' training writes it, or a state dict"
-        raise WeightsError(f"{path}: holds no state dict of PoseMamba", hint=hint)
+        raise WeightsError(f"{path}: holds no state dict of {_OF}", hint=hint)
     tensors: dict[str, Tensor] = {}
     for name, value in state.items():
-        if not isinstance(name, str) or not is_plain_tensor(value):
-            kind = type(value).__name__
-            raise WeightsError(
-                f"{path}: entry {name!r} of the state dict is of type {kind}, not a tensor of real numbers"
-            )
+        check_entry(path, name, value)
         if name.rpartition(".")[2] in _LEFT_BY_THOP:
             continue
         short = name.removeprefix(_PREFIX)
@@ -178,29 +148,9 @@ def _check(path: Path, tensors: Mapping[str, Tensor], config: LiftConfig) -> Non
     """Compare every name and shape with the network's own, and say all differences at once."""
     with torch.device("meta"):
         own = {name: tuple(value.shape) for name, value in PoseMamba(config).state_dict().items()}
-    common = [name for name in own if name in tensors]
-    differences = {
-        "missing": [name for name in own if name not in tensors],
-        "unexpected": [name for name in tensors if name not in own],
-        "wrong shape": [
-            f"{name} is {tuple(tensors[name].shape)}, not {own[name]}"
-            for name in common
-            if tuple(tensors[name].shape) != own[name]
-        ],
-        "not real numbers": [name for name in common if not tensors[name].is_floating_point()],
-        "not finite": [name for name in common if not bool(tensors[name].isfinite().all())],
-    }
-    if found := {sort: rows for sort, rows in differences.items() if rows}:
-        size = f"width {config.d_model} and {2 * config.depth} blocks"
-        lines = [f"{path}: does not hold the tensors of a PoseMamba of {size} ({len(own)} in all)"]
-        lines += [f"  {sort} ({len(rows)}): {_listed(rows)}" for sort, rows in found.items()]
-        hint = "width and number of blocks are read off the tensors; is it a checkpoint of this network?"
-        raise WeightsError("\n".join(lines), hint=hint)
-
-
-def _listed(rows: list[str]) -> str:
-    more = f"; and {len(rows) - _LISTED} more" if len(rows) > _LISTED else ""
-    return "; ".join(rows[:_LISTED]) + more
+    size = f"width {config.d_model} and {2 * config.depth} blocks"
+    hint = "width and number of blocks are read off the tensors; is it a checkpoint of this network?"
+    check_tensors(path, tensors, own, of=f"a {_OF} of {size}", hint=hint)
 
 
 def _number(value: object) -> float | int | None:

@@ -1,43 +1,19 @@
-"""MoveNet's public weights to a weights file: an encoder that has seen the people of COCO, for training to start from.
-
-MoveNet (single pose; Lightning and Thunder) is published by Google as a TensorFlow.js graph model under Apache-2.0: a JSON file that
-lists the tensors, and beside it the binary files that hold them one after another. Only the tensors are read; the graph is not run.
-"""
+"""MoveNet's single-pose models (Lightning, Thunder) to a weights file that training of a pose network can start from."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-import orjson
 import torch
 from torch import Tensor
 
 from posecli.atomic import check_output
-from posecli.encoder import IMAGE_MEAN, IMAGE_STD
-from posecli.errors import WeightsError
-from posecli.mobile_encoder import MobileEncoder, MobileEncoderConfig
-from posecli.pose.public_checkpoint import check_finite, check_names_and_shapes, save_encoder
+from posecli.mobile_encoder import MobileEncoder
+from posecli.movenet import LICENCE_NOTE, MOVENET, config_of, pyramid_tensors, read_graph_model, separable_tensors
+from posecli.weights.foreign import check_tensors, save_encoder
 
-LICENCE_NOTE = "MoveNet's weights are Apache-2.0 (Google); they were trained on COCO and on a set of Google's own."
-_OF = "MoveNet"
-_WIDTHS = {32: 1.0, 56: 1.75}  # by the channels of the first convolution: Lightning, Thunder
-_DTYPES: Mapping[str, np.dtype[Any]] = {
-    "float32": np.dtype("<f4"),
-    "float16": np.dtype("<f2"),
-    "int32": np.dtype("<i4"),
-}
-_MAX_BYTES = 2**28
-
-_CALL = "StatefulPartitionedCall/"
-_EXTRACTOR = "center_net_mobile_net_v2fpn_feature_extractor/model_1/"
-_LADDER = _EXTRACTOR + "model/"
-_FOLDED = {"weight": "weights", "bias": "bn_offset"}  # where a batch norm was folded in
-_HEATMAP_HIDDEN = "kpt_heatmap_0/separable_conv2d_4/"
+_HIDDEN = "kpt_heatmap_0/separable_conv2d_4"
 
 
 def import_movenet(path: Path, out: Path, *, overwrite: bool = False) -> dict[str, Tensor]:
@@ -57,121 +33,17 @@ def import_movenet(path: Path, out: Path, *, overwrite: bool = False) -> dict[st
     """
     check_output(out, overwrite=overwrite)
     public = read_graph_model(path)
-    stem = public.get(f"{_LADDER}Conv1/Conv2D_weights")
-    config = MobileEncoderConfig(width=_WIDTHS.get(0 if stem is None else stem.shape[-1], 1.0))
+    config = config_of(public)
     with torch.device("meta"):
         own = {name: tuple(value.shape) for name, value in MobileEncoder(config).state_dict().items()}
-    converted = dict(_converted(public, own))
-    check_names_and_shapes(
-        path, converted, own, of=_OF, hint="posecli reads the single-pose models, Lightning and Thunder"
+    hidden = separable_tensors(public, _HIDDEN, "hidden")
+    # computed before the map is turned back
+    hidden = {name: value.flip(2, 3) if value.ndim == 4 else value for name, value in hidden.items()}
+    converted = pyramid_tensors(public, [name for name in own if not name.startswith("hidden.")]) | hidden
+    check_tensors(
+        path, converted, own, of=MOVENET, hint="here posecli reads the single-pose models, Lightning and Thunder"
     )
-    check_finite(path, converted)
-    _normalise_as_here(converted)
     tensors = {name: value.contiguous() for name, value in converted.items()}
-    metadata = {"source": f"public {_OF} graph model", "licence_note": LICENCE_NOTE}
+    metadata = {"source": f"public {MOVENET} graph model", "licence_note": LICENCE_NOTE}
     settings = {"encoder": asdict(config) | {"kind": "mobile"}}
     return save_encoder(out, tensors, settings=settings, source=path, metadata=metadata, overwrite=overwrite)
-
-
-def read_graph_model(path: Path) -> dict[str, Tensor]:
-    """The tensors of a TensorFlow.js graph model, without the name of the call that all of them share.
-
-    Raises:
-        WeightsError: There is no such file, or it is damaged.
-    """
-    try:
-        groups = orjson.loads(path.read_bytes())["weightsManifest"]
-        listed = [(group["paths"], [_described(weight) for weight in group["weights"]]) for group in groups]
-    except OSError as error:
-        raise WeightsError(f"{path}: cannot be read: {error.strerror}") from error
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        hint = "give the .json file of the model, its .bin files beside it"
-        raise WeightsError(f"{path}: lists no tensors as a TensorFlow.js graph model does", hint=hint) from error
-    tensors: dict[str, Tensor] = {}
-    for names, weights in listed:
-        content = b"".join(_binary(path, str(name)) for name in names)
-        expected = sum(dtype.itemsize * math.prod(shape) for _, dtype, shape in weights)
-        if len(content) != expected:
-            raise WeightsError(f"{path}: its binary files hold {len(content)} bytes, not the {expected} it lists")
-        start = 0
-        for name, dtype, shape in weights:
-            values = np.frombuffer(content, dtype, math.prod(shape), start).reshape(shape)
-            tensors[name] = torch.from_numpy(values.astype(np.float32))
-            start += values.nbytes
-    return tensors
-
-
-def _described(weight: Mapping[str, Any]) -> tuple[str, np.dtype[Any], tuple[int, ...]]:
-    """Name, type in the file, shape."""
-    stored = weight.get("quantization", {}).get("dtype", weight["dtype"])
-    shape = tuple(int(side) for side in weight["shape"])
-    if min(shape, default=0) < 0 or math.prod(shape) > _MAX_BYTES:
-        raise ValueError(f"shape {shape}")
-    return str(weight["name"]).removeprefix(_CALL), _DTYPES[stored], shape
-
-
-def _binary(path: Path, name: str) -> bytes:
-    file = path.parent / name
-    if Path(name).name != name:
-        raise WeightsError(f"{path}: names a file outside its folder: {name}")
-    try:
-        if file.stat().st_size > _MAX_BYTES:
-            raise WeightsError(f"{file}: over {_MAX_BYTES} bytes, no {_OF}")
-        return file.read_bytes()
-    except OSError as error:
-        raise WeightsError(f"{file}: cannot be read, and {path.name} needs it: {error.strerror}") from error
-
-
-def _converted(public: Mapping[str, Tensor], own: Mapping[str, tuple[int, ...]]) -> Iterator[tuple[str, Tensor]]:
-    """Those that the encoder has, renamed; kernels (H, W, in, out), or (H, W, in, 1) where depthwise, turned by 180 degrees."""
-    for name in own:
-        module, _, kind = name.rpartition(".")
-        source = _source(module, kind)
-        if source not in public:
-            continue
-        value = public[source]
-        if value.ndim == 4:
-            is_depthwise = "depthwise" in module
-            value = value.permute(2, 3, 0, 1) if is_depthwise else value.permute(3, 2, 0, 1)
-            value = value.flip(2, 3)
-        yield name, value
-
-
-def _source(module: str, kind: str) -> str:
-    """What MoveNet calls a tensor of a module of ours."""
-    place, *rest = module.split(".")
-    if place == "levels":
-        return _in_ladder(int(rest[0]), int(rest[1]), rest[2], kind)
-    if place == "stem":
-        return f"{_LADDER}Conv1/Conv2D_{_FOLDED[kind]}"
-    if place == "smooth":
-        # theirs are numbered from 1/16 up, and the first has no number
-        number = ("_2", "_1", "")[int(rest[0])]
-        if rest[1] == "depthwise":
-            return f"{_EXTRACTOR}separable_conv2d{number}/separable_conv2d/ReadVariableOp"
-        return f"{_EXTRACTOR}separable_conv2d{number}/separable_conv2d_{_FOLDED[kind]}"
-    if place == "hidden":
-        if rest[0] == "depthwise":
-            return f"{_HEATMAP_HIDDEN}separable_conv2d/ReadVariableOp"
-        return _HEATMAP_HIDDEN + ("separable_conv2d/ReadVariableOp_1" if kind == "weight" else "BiasAdd/ReadVariableOp")
-    number = "" if place == "top" else f"_{3 - int(rest[0])}"
-    return f"{_EXTRACTOR}conv2d{number}/{'Conv2D' if kind == 'weight' else 'BiasAdd'}/ReadVariableOp"
-
-
-def _in_ladder(level: int, index: int, part: str, kind: str) -> str:
-    blocks_before = (0, 3, 6, 10)[level]
-    number = blocks_before + index
-    if part == "conv":  # the last convolution of the last level
-        block, operation = "Conv_1", "Conv2D"
-    else:
-        block = ("expanded_conv" if number == 0 else f"block_{number}") + f"_{part}"
-        operation = "depthwise" if part == "depthwise" else "Conv2D"
-    return f"{_LADDER}{block}/{operation}_{_FOLDED[kind]}"
-
-
-def _normalise_as_here(tensors: dict[str, Tensor]) -> None:
-    """Let the first convolution take pictures as normalised here, not as -1 to 1."""
-    weight = tensors["stem.conv.weight"]
-    mean, std = (torch.tensor(values)[:, None, None] for values in (IMAGE_MEAN, IMAGE_STD))
-    tensors["stem.conv.bias"] = tensors["stem.conv.bias"] + (weight * (2.0 * mean - 1.0)).sum((1, 2, 3))
-    tensors["stem.conv.weight"] = weight * (2.0 * std)

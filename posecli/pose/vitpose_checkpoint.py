@@ -18,8 +18,8 @@ from torch import Tensor
 from posecli.atomic import check_output
 from posecli.errors import WeightsError
 from posecli.pose.config import POSE_CONFIGS, PoseConfig, ViTPoseConfig
-from posecli.pose.public_checkpoint import check_finite, check_names_and_shapes, read_state, save_encoder
 from posecli.pose.vitpose import ViTPoseEncoder
+from posecli.weights.foreign import check_tensors, read_state, save_encoder
 
 LICENCE_NOTE = "ViTPose's code and weights are Apache-2.0; they were trained on COCO and, before that, on ImageNet."
 _BLOCK = re.compile(r"backbone\.(?:encoder\.layer|blocks)\.(\d+)\.")
@@ -72,7 +72,6 @@ def import_vitpose(
     state = read_state(path, of="ViTPose")
     name, config = _fitting_config(path, state, POSE_CONFIGS if configs is None else configs)
     tensors = convert_vitpose(path, state, config)
-    check_finite(path, tensors)
     metadata = {"source": "public ViTPose checkpoint", "licence_note": LICENCE_NOTE, "config_name": name}
     settings = {"encoder": asdict(config.encoder) | {"kind": "vitpose"}, "crop_hw": list(config.crop_hw)}
     return name, save_encoder(out, tensors, settings=settings, source=path, metadata=metadata, overwrite=overwrite)
@@ -100,7 +99,7 @@ def convert_vitpose(path: Path, state: Mapping[str, Tensor], config: PoseConfig)
         if renamed in converted:
             raise WeightsError(f"{path}: holds {renamed} twice, in two layouts")
         converted[renamed] = value.float() if value.is_floating_point() else value
-    _check_names_and_shapes(path, converted, config)
+    _check(path, converted, config)
     return converted
 
 
@@ -158,9 +157,9 @@ def _renamed(key: str) -> str:
     return key
 
 
-def _check_names_and_shapes(path: Path, tensors: Mapping[str, Tensor], config: PoseConfig) -> None:
+def _check(path: Path, tensors: Mapping[str, Tensor], config: PoseConfig) -> None:
     assert isinstance(config.encoder, ViTPoseConfig)
     with torch.device("meta"):
         own = {k: tuple(v.shape) for k, v in ViTPoseEncoder(config.encoder, config.crop_hw).state_dict().items()}
     hint = f"its input should be {config.crop_hw[0]} x {config.crop_hw[1]} px, its decoder the classic one"
-    check_names_and_shapes(path, tensors, own, of="a ViTPose encoder of this size", hint=hint)
+    check_tensors(path, tensors, own, of="a ViTPose encoder of this size", hint=hint)

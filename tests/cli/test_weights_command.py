@@ -212,7 +212,7 @@ def test_import_of_another_kind_or_another_file_is_one_error(official: Path, tmp
     result = run("weights", "import", "posebert", str(official), "--out", str(out))
     assert result.exit_code == 2
     assert result.stderr == (
-        "error: unknown kind of checkpoint 'posebert'\nhint: posecli imports: posemamba, vitpose, movenet\n"
+        "error: unknown kind of checkpoint 'posebert'\nhint: posecli imports: posemamba, vitpose, movenet, multipose\n"
     )
     official.write_text("no checkpoint")
     result = run("weights", "import", "posemamba", str(official), "--out", str(out))

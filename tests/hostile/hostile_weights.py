@@ -34,7 +34,7 @@ from posecli.weights.wholeness import check_whole
 from tests.hostile.hostile_arrays import SENTINEL, programs
 from tests.hostile.hostile_case import Case, Places
 from tests.hostile.hostile_mutation import SEED, flip_bits, nested
-from tests.tiny_networks import ENCODER, POSE
+from tests.tiny_networks import POSE
 
 VITPOSE = PoseConfig(
     encoder=ViTPoseConfig(embed_dim=32, depth=2, num_heads=2, out_channels=16),
@@ -48,7 +48,7 @@ VITPOSE = PoseConfig(
     is_encoder_frozen=True,
 )
 LIFT = LiftConfig(d_model=16, depth=1, max_frames=9, d_state=2)
-PERSON = PersonNetConfig(encoder=ENCODER, head_channels=16)
+PERSON = PersonNetConfig(width=0.25)
 Header = dict[str, Any]
 Load = Callable[[Path], object]
 
@@ -70,13 +70,7 @@ def _good_files(folder: Path) -> dict[str, bytes]:
     torch.manual_seed(0)
     save_network(folder / "pose.safetensors", PoseNetwork(POSE).state_dict(), POSE, metadata={})
     save_lifter_network(folder / "lifter.safetensors", PoseMamba(LIFT).state_dict(), LIFT, metadata={})
-    config = {
-        "encoder": {"widths": [16] * 4, "depths": [1] * 4, "out_channels": 16, "stem_channels": 8},
-        "head_channels": 16,
-        "context_dilations": [2, 3],
-        "score_scale": 1.0,
-        "score_shift": 0.0,
-    }
+    config = {"width": PERSON.width, "score_scale": 1.0, "score_shift": 0.0}
     save_weights(folder / "detector.safetensors", PersonNet(PERSON).state_dict(), kind="detector", config=config)
     return {path.stem: path.read_bytes() for path in folder.iterdir()}
 
@@ -171,7 +165,7 @@ _KEYS = {
     "pose": "crop_hw num_frames d_model num_global_blocks num_local_blocks d_state dt_rank expand ffn_ratio window_hw merge_width "
     "attention_ratio drop_path num_keypoints scan_types merge encoder".split(),
     "lifter": "d_model depth in_channels max_frames d_state expand mlp_ratio drop_path scan".split(),
-    "detector": "head_channels context_dilations score_scale score_shift encoder".split(),
+    "detector": "width score_scale score_shift".split(),
 }
 
 
@@ -209,9 +203,11 @@ def _config_cases(good: dict[str, bytes]) -> list[Case]:
             ("out_channels", 60_000),
             ("widths", "abcd"),
         ):
-            if kind != "lifter":
+            if kind == "pose":
                 data = _set(good[kind], bad, "config", "encoder", name)
                 found.append(_case(row, f"encoder {name} = {bad}", data, load))
+        for wrong in (4.0, 0.1, "abcd", [1.0]) if kind == "detector" else ():
+            found.append(_case(row, f"width {wrong!r}", _set(good[kind], wrong, "config", "width"), load))
         for name, config in (
             ("a list", [1]),
             ("nothing", None),

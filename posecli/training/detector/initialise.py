@@ -1,4 +1,4 @@
-"""PersonNet's first weights: a pose network's encoder, or an earlier PersonNet as a whole."""
+"""PersonNet's first weights: an earlier PersonNet as a whole, a pose network's encoder, or nothing."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import pickle
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from posecli.errors import ConfigError
-from posecli.people.personnet import LADDER_TENSORS, PersonNet, PersonNetConfig
+from posecli.people.personnet import ENCODER_TENSORS, PersonNet, PersonNetConfig
 from posecli.weights import load_weights
 
 _LAST_OF_CENTRE = ("centre.1.weight", "centre.1.bias")
@@ -33,13 +33,21 @@ def initialise(model: PersonNet, path: Path) -> int:
     given = _read(path)
     own = model.state_dict()
     is_whole = any(name.startswith("centre.") for name in given)
-    # of an encoder the ladder alone: its pyramid may be another one
-    wanted = [name for name in own if is_whole or name.startswith(LADDER_TENSORS)]
+    wanted = [name for name in own if is_whole or name.startswith(ENCODER_TENSORS)]
     absent = [name for name in wanted if name not in given or given[name].shape != own[name].shape]
     if absent:
         raise ConfigError(f"{path}: its encoder does not fit: {absent[0]} is absent or of another shape")
     model.load_state_dict({**own, **{name: given[name] for name in wanted}})
     return len(wanted)
+
+
+def initialise_from_nothing(model: PersonNet) -> None:
+    """Weights by chance that let signals through, in place: without norms torch's own would make them fade (He et al. 2015)."""
+    for module in model.encoder.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
 
 
 def _read(path: Path) -> dict[str, Tensor]:

@@ -18,11 +18,11 @@ from torch import Tensor
 
 from posecli.encoder import place
 from posecli.errors import ConfigError
-from posecli.people.personnet import LADDER_TENSORS, PersonNet
+from posecli.people.personnet import ENCODER_TENSORS, PersonNet
 from posecli.training.checkpoint import FILE_NAME, read_checkpoint, recipe_fingerprint, write_checkpoint
 from posecli.training.detector.augment import Example, make_example
 from posecli.training.detector.data import Picture, load_pictures
-from posecli.training.detector.initialise import initialise
+from posecli.training.detector.initialise import initialise, initialise_from_nothing
 from posecli.training.detector.loss import Targets, assign, box_loss, make_targets, score_loss
 from posecli.training.detector.recipe import DetectorRecipe, read_detector_recipe
 from posecli.training.optimisation import Optimisation, decay_groups
@@ -80,6 +80,8 @@ class DetectorTrainer:
         is_resumed = self.checkpoint_path.exists()
         if init is not None and not is_resumed:
             initialise(self.model, init)
+        elif init is None:
+            initialise_from_nothing(self.model)
         place(self.model, torch.device("cpu"))
         self.model.train()
         schedule = recipe.schedule
@@ -198,7 +200,7 @@ def train_detector(
 
 def _is_encoder_given(name: str) -> bool:
     """Whether a parameter's first value may come from elsewhere."""
-    return name.startswith(LADDER_TENSORS)
+    return name.startswith(ENCODER_TENSORS)
 
 
 def _add_gradients(loss: Tensor) -> float:

@@ -9,16 +9,13 @@ import numpy as np
 import pytest
 import torch
 
-from posecli.encoder import EncoderConfig
 from posecli.errors import ConfigError, WeightsError
 from posecli.people.detector import DETECTORS, create_detector
 from posecli.people.personnet import PersonNet, PersonNetConfig
 from posecli.records import Detections, Frame
 from posecli.weights import save_weights
 
-TINY = PersonNetConfig(
-    EncoderConfig(widths=(8, 8, 16, 16), depths=(1, 1, 1, 1), out_channels=16, stem_channels=8), 16, (2,)
-)
+TINY = PersonNetConfig(width=0.1)
 
 
 def make_frame(index: int, width: int = 64, height: int = 48) -> Frame:

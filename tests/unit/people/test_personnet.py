@@ -1,4 +1,4 @@
-"""PersonNet: letterbox, boxes in cells, peaks, folded batch norms."""
+"""PersonNet: letterbox, boxes in cells, peaks, places."""
 
 from __future__ import annotations
 
@@ -9,23 +9,18 @@ import numpy as np
 import pytest
 import torch
 
-from posecli.encoder import EncoderConfig, fold_batch_norms
 from posecli.errors import ConfigError
 from posecli.people.duplicates import best_boxes
 from posecli.people.letterbox import GREY, Letterbox
 from posecli.people.personnet import (
     PersonNet,
     PersonNetConfig,
-    boxes_from_sides,
+    boxes_from_cells,
     calibrate,
     find_people,
-    sides_from_boxes,
 )
 
-TINY = PersonNetConfig(
-    EncoderConfig(widths=(8, 8, 16, 16), depths=(1, 1, 1, 1), out_channels=16, stem_channels=8), 16, (2,)
-)
-TINY_MOBILE = replace(TINY, mobile_width=0.25)
+TINY = PersonNetConfig(width=0.1)
 
 
 @pytest.mark.parametrize("frame_wh", [(1920, 1080), (1088, 1920), (640, 480), (97, 31), (416, 416), (30, 3000)])
@@ -59,19 +54,34 @@ def test_letterbox_moves_pixels_where_it_moves_boxes() -> None:
     assert (image[letterbox.scaled_wh[1] :] == GREY).all()
 
 
-def test_sides_and_boxes_are_inverses() -> None:
-    sides = torch.from_numpy(np.random.default_rng(0).uniform(-1.0, 4.0, (2, 4, 5, 7))).float()
-    torch.testing.assert_close(sides_from_boxes(boxes_from_sides(sides)), sides, atol=1e-4, rtol=1e-4)
+def test_boxes_lie_where_the_cells_say() -> None:
+    offset, size = torch.zeros(1, 2, 3, 5), torch.full((1, 2, 3, 5), 8.0)
+    offset[0, :, 1, 2], size[0, :, 1, 2] = torch.tensor([0.5, 1.25]), torch.tensor([10.0, 4.0])
+    boxes = boxes_from_cells(offset, size)
+    # the cell's corner is at (7.5, 3.5); the middle 5 px right of it and 2 below, 16 px wide and 40 high
+    torch.testing.assert_close(boxes[0, :, 1, 2], torch.tensor([4.5, -14.5, 20.5, 25.5]))
+    torch.testing.assert_close(boxes[0, :, 2, 0], torch.tensor([-16.5, -8.5, 15.5, 23.5]))
+
+
+def test_sizes_are_positive_and_can_be_learnt_from_anywhere() -> None:
+    size = torch.tensor([-3.0, 0.0, 0.5, 4.0]).reshape(1, 1, 1, 4).repeat(1, 2, 1, 1).requires_grad_()
+    boxes = boxes_from_cells(torch.zeros(1, 2, 1, 4), size)
+    wh = boxes[:, 2:] - boxes[:, :2]
+    assert (wh > 0).all()
+    wh.sum().backward()
+    assert size.grad is not None
+    assert (size.grad > 0).all()
+    torch.testing.assert_close(wh[0, :, 0, 3], torch.full((2,), 16.0))
 
 
 def test_people_are_peaks_above_the_threshold_best_first() -> None:
     centre = torch.full((1, 6, 8), -8.0)
     centre[0, 1, 2], centre[0, 1, 3], centre[0, 4, 6], centre[0, 5, 0] = 1.0, 0.5, 3.0, -2.0
-    boxes = boxes_from_sides(torch.zeros(1, 4, 6, 8))
+    boxes = boxes_from_cells(torch.full((1, 2, 6, 8), 0.5), torch.full((1, 2, 6, 8), 4.0))
     [(found, scores)] = find_people(centre, boxes, min_score=0.3, max_people=10)
     torch.testing.assert_close(scores, torch.tensor([3.0, 1.0]).sigmoid())
     expected = torch.tensor(
-        [[43.5, 27.5, 59.5, 43.5], [11.5, 3.5, 27.5, 19.5]]
+        [[17.5, 9.5, 33.5, 25.5], [1.5, -2.5, 17.5, 13.5]]
     )  # cells (6, 4) and (2, 1), 8 px to each side
     torch.testing.assert_close(found, expected)
     [(fewer, _)] = find_people(centre, boxes, min_score=0.3, max_people=1)
@@ -85,58 +95,35 @@ def test_best_boxes_drops_duplicates_only() -> None:
     assert best_boxes(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), max_iou=0.6).tolist() == []
 
 
-def test_folded_batch_norms_change_nothing() -> None:
-    torch.manual_seed(0)
-    network = PersonNet(TINY)
-    images = torch.randint(0, 256, (2, 3, 64, 96), dtype=torch.uint8)
-    network.train()
-    for _ in range(3):  # so that the norms' statistics are not those of the start
-        network(images)
-    network.eval()
-    with torch.inference_mode():
-        before = network(images)
-        fold_batch_norms(network)
-        after = network(images)
-    assert not any(isinstance(module, torch.nn.BatchNorm2d) for module in network.encoder.levels.modules())
-    torch.testing.assert_close(after[0], before[0], atol=1e-4, rtol=1e-4)
-    torch.testing.assert_close(after[1], before[1], atol=1e-2, rtol=1e-3)
-
-
-@pytest.mark.parametrize("config", [TINY, TINY_MOBILE])
-def test_output_shapes(config: PersonNetConfig) -> None:
-    network = PersonNet(config).eval()
+def test_output_shapes() -> None:
+    network = PersonNet(TINY).eval()
     with torch.inference_mode():
         centre, boxes = network(torch.zeros(3, 3, 96, 160, dtype=torch.uint8))
-    assert centre.shape == (3, 12, 20)
-    assert boxes.shape == (3, 4, 12, 20)
+    assert centre.shape == (3, 24, 40)
+    assert boxes.shape == (3, 4, 24, 40)
 
 
-@pytest.mark.parametrize("config", [TINY, TINY_MOBILE])
-def test_cells_speak_of_the_place_they_cover(config: PersonNetConfig) -> None:
-    """What changes in one corner is seen in that corner: a turned ladder is turned back."""
+def test_cells_speak_of_the_place_they_cover() -> None:
+    """What changes in one corner is seen in that corner: the turned ladder is turned back."""
     torch.manual_seed(0)
-    network = PersonNet(replace(config, context_dilations=())).eval()
+    network = PersonNet(TINY).eval()
     images = torch.full((2, 3, 128, 128), 90, dtype=torch.uint8)
     images[1, :, 8:40, 72:104] = 220
     with torch.inference_mode():
         features = network.encoder(images.float() / 100.0)
     difference = (features[1] - features[0]).abs().sum(0)
     y, x = divmod(int(difference.argmax()), difference.shape[1])
-    assert 0 <= y <= 5 and 8 <= x <= 13
+    assert 0 <= y <= 11 and 16 <= x <= 27
 
 
 def test_config_survives_json() -> None:
-    for config in (TINY, TINY_MOBILE):
-        assert PersonNetConfig.from_json(json.loads(json.dumps(asdict(config)))) == config
-    older = asdict(TINY)
-    del older["mobile_width"]
-    assert PersonNetConfig.from_json(older) == TINY
-    with pytest.raises(ConfigError, match="not understood"):
+    assert PersonNetConfig.from_json(json.loads(json.dumps(asdict(TINY)))) == TINY
+    with pytest.raises(ConfigError, match="unknown setting"):
         PersonNetConfig.from_json({"encoder": {"width": [1, 2, 3, 4]}, "head_channels": 8, "context_dilations": []})
-    with pytest.raises(ConfigError, match="positive"):
-        PersonNetConfig(head_channels=0)
+    with pytest.raises(ConfigError, match="score_shift is missing"):
+        PersonNetConfig.from_json({"width": 1.0, "score_scale": 1.0})
     with pytest.raises(ConfigError, match="width"):
-        PersonNetConfig(mobile_width=9.0)
+        PersonNetConfig(width=9.0)
 
 
 def test_calibration_keeps_the_order() -> None:

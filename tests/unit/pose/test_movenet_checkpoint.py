@@ -1,131 +1,25 @@
-"""MoveNet's public graph model, written here as TensorFlow.js writes it, and a second way to compute it."""
+"""MoveNet's public graph model to an encoder."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
-from torch.nn import functional
 from typer.testing import CliRunner
 
 from posecli.cli.app import app
 from posecli.encoder import normalise_images
 from posecli.errors import OutputError, WeightsError
 from posecli.mobile_encoder import MobileEncoder, MobileEncoderConfig
+from posecli.movenet import read_graph_model
 from posecli.pose.config import PoseConfig
-from posecli.pose.movenet_checkpoint import import_movenet, read_graph_model
+from posecli.pose.movenet_checkpoint import import_movenet
 from posecli.training.models import NetworkTraining, carry_over
 from posecli.weights import load_weights
-
-State = dict[str, Tensor]
-CALL = "StatefulPartitionedCall/"
-FPN = "center_net_mobile_net_v2fpn_feature_extractor/model_1/"
-LADDER = FPN + "model/"
-HIDDEN = "kpt_heatmap_0/separable_conv2d_4/"
-# of MobileNetV2 at width 1 (Sandler et al. 2018, table 2): stride, expansion, channels of the seventeen blocks
-BLOCKS = (
-    (1, 1, 16), (2, 6, 24), (1, 6, 24), (2, 6, 32), (1, 6, 32), (1, 6, 32), (2, 6, 64), (1, 6, 64), (1, 6, 64),
-    (1, 6, 64), (1, 6, 96), (1, 6, 96), (1, 6, 96), (2, 6, 160), (1, 6, 160), (1, 6, 160), (1, 6, 320),
-)  # fmt: skip
-LATERALS = ((9, 64, 64, 32, "_1", ""), (5, 32, 32, 24, "_2", "_1"), (2, 24, 24, 24, "_3", "_2"))
-
-
-def public_state() -> State:
-    """Kernels as TensorFlow has them: height, width, input and output channels."""
-    torch.manual_seed(0)
-    state: State = {"Reshape_3": torch.tensor([1.0])}
-
-    def conv(weight: str, bias: str, kernel: int, first: int, last: int) -> None:
-        state[weight] = torch.randn(kernel, kernel, first, last) * (1.5 / (kernel * kernel * first)) ** 0.5
-        state[bias] = torch.randn(last) * 0.3
-
-    def depthwise(weight: str, channels: int) -> None:
-        state[weight] = torch.randn(3, 3, channels, 1) * 0.4
-
-    conv(f"{LADDER}Conv1/Conv2D_weights", f"{LADDER}Conv1/Conv2D_bn_offset", 3, 3, 32)
-    previous = 32
-    for index, (_, expansion, channels) in enumerate(BLOCKS):
-        name, hidden = LADDER + (f"block_{index}" if index else "expanded_conv"), previous * expansion
-        if index:
-            conv(f"{name}_expand/Conv2D_weights", f"{name}_expand/Conv2D_bn_offset", 1, previous, hidden)
-        depthwise(f"{name}_depthwise/depthwise_weights", hidden)
-        state[f"{name}_depthwise/depthwise_bn_offset"] = torch.randn(hidden) * 0.3
-        conv(f"{name}_project/Conv2D_weights", f"{name}_project/Conv2D_bn_offset", 1, hidden, channels)
-        previous = channels
-    conv(f"{LADDER}Conv_1/Conv2D_weights", f"{LADDER}Conv_1/Conv2D_bn_offset", 1, 320, 1280)
-    conv(f"{FPN}conv2d/Conv2D/ReadVariableOp", f"{FPN}conv2d/BiasAdd/ReadVariableOp", 1, 1280, 64)
-    for _, width, channels, smooth, number, before in LATERALS:
-        name = f"{FPN}conv2d{number}"
-        conv(f"{name}/Conv2D/ReadVariableOp", f"{name}/BiasAdd/ReadVariableOp", 1, width, channels)
-        name = f"{FPN}separable_conv2d{before}/separable_conv2d"
-        depthwise(f"{name}/ReadVariableOp", channels)
-        conv(f"{name}_weights", f"{name}_bn_offset", 1, channels, smooth)
-    depthwise(f"{HIDDEN}separable_conv2d/ReadVariableOp", 24)
-    conv(f"{HIDDEN}separable_conv2d/ReadVariableOp_1", f"{HIDDEN}BiasAdd/ReadVariableOp", 1, 24, 96)
-    return state
-
-
-def write_graph_model(path: Path, state: State, *, dtype: str = "float32") -> Path:
-    """In two binary files, the first of which ends within a tensor."""
-    weights, content = [], b""
-    for name, value in state.items():
-        entry: dict[str, object] = {"name": CALL + name, "shape": list(value.shape), "dtype": "float32"}
-        if dtype == "float16":
-            entry["quantization"] = {"dtype": "float16", "original_dtype": "float32"}
-        weights.append(entry)
-        content += value.numpy().astype(dtype).tobytes()
-    names = ["shard1.bin", "shard2.bin"]
-    for name, part in zip(names, (content[:1001], content[1001:]), strict=True):
-        (path.parent / name).write_bytes(part)
-    path.write_text(json.dumps({"format": "graph-model", "weightsManifest": [{"paths": names, "weights": weights}]}))
-    return path
-
-
-def hidden_layer_by_hand(state: State, images: Tensor) -> Tensor:
-    """(B, 3, H, W) uint8: everything as TensorFlow does it, padding at the right and below where a side is halved."""
-
-    def conv(x: Tensor, weight: str, bias: str | None, *, stride: int = 1, is_depthwise: bool = False) -> Tensor:
-        kernel = state[weight]
-        kernel = kernel.permute(2, 3, 0, 1) if is_depthwise else kernel.permute(3, 2, 0, 1)
-        if kernel.shape[-1] == 3:
-            x = functional.pad(x, (1, 1, 1, 1) if stride == 1 else (0, 1, 0, 1))
-        offset = None if bias is None else state[bias]
-        return functional.conv2d(x, kernel, offset, stride, groups=len(kernel) if is_depthwise else 1)
-
-    def separable(x: Tensor, depthwise: str, pointwise: str, bias: str) -> Tensor:
-        return functional.relu(conv(conv(x, depthwise, None, is_depthwise=True), pointwise, bias))
-
-    # the border that we add to a picture has our mean colour, theirs is grey: here ours, so that nothing else may differ
-    x = functional.pad(normalise_images(images), (0, 1, 0, 1))
-    mean, std = torch.tensor([[0.485, 0.456, 0.406], [0.229, 0.224, 0.225]])[..., None, None]
-    x = 2.0 * (x * std + mean) - 1.0
-    kernel = state[f"{LADDER}Conv1/Conv2D_weights"].permute(3, 2, 0, 1)
-    x = functional.relu6(functional.conv2d(x, kernel, state[f"{LADDER}Conv1/Conv2D_bn_offset"], 2))
-    maps = []
-    for index, (stride, _, _) in enumerate(BLOCKS):
-        name, y = LADDER + (f"block_{index}" if index else "expanded_conv"), x
-        if index:
-            y = functional.relu6(conv(y, f"{name}_expand/Conv2D_weights", f"{name}_expand/Conv2D_bn_offset"))
-        names = f"{name}_depthwise/depthwise_weights", f"{name}_depthwise/depthwise_bn_offset"
-        y = functional.relu6(conv(y, *names, stride=stride, is_depthwise=True))
-        y = conv(y, f"{name}_project/Conv2D_weights", f"{name}_project/Conv2D_bn_offset")
-        x = x + y if x.shape == y.shape else y
-        maps.append(x)
-    x = functional.relu6(conv(x, f"{LADDER}Conv_1/Conv2D_weights", f"{LADDER}Conv_1/Conv2D_bn_offset"))
-    y = conv(x, f"{FPN}conv2d/Conv2D/ReadVariableOp", f"{FPN}conv2d/BiasAdd/ReadVariableOp")
-    for block, _, _, _, number, before in LATERALS:
-        name = f"{FPN}conv2d{number}"
-        side = conv(maps[block], f"{name}/Conv2D/ReadVariableOp", f"{name}/BiasAdd/ReadVariableOp")
-        y = functional.interpolate(y, scale_factor=2.0, mode="bilinear", align_corners=False) + side
-        name = f"{FPN}separable_conv2d{before}/separable_conv2d"
-        y = separable(y, f"{name}/ReadVariableOp", f"{name}_weights", f"{name}_bn_offset")
-    name = f"{HIDDEN}separable_conv2d/ReadVariableOp"
-    return separable(y, name, f"{name}_1", f"{HIDDEN}BiasAdd/ReadVariableOp")
+from tests.movenet_files import HEATMAP, LADDER, State, head_by_hand, public_state, write_graph_model
 
 
 def test_the_imported_encoder_computes_what_the_public_one_does(tmp_path: Path) -> None:
@@ -136,7 +30,7 @@ def test_the_imported_encoder_computes_what_the_public_one_does(tmp_path: Path) 
     encoder.load_state_dict({name.removeprefix("encoder."): value for name, value in loaded.tensors.items()})
     images = torch.randint(0, 256, (2, 3, 64, 96), dtype=torch.uint8)
     with torch.no_grad():
-        ours, theirs = encoder(normalise_images(images)), hidden_layer_by_hand(state, images)
+        ours, theirs = encoder(normalise_images(images)), head_by_hand(state, images, HEATMAP, is_hidden=True)
     assert ours.shape == (2, 96, 16, 24)
     assert theirs.std() > 0.01
     assert (ours - theirs).abs().max() <= 1e-4 * theirs.abs().max()

@@ -13,11 +13,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from posecli.encoder import EncoderConfig
 from posecli.errors import ConfigError, PoseCliError
 from posecli.formats.ground_truth import read_ground_truth
 from posecli.people.detector import create_detector
-from posecli.people.personnet import STRIDE, PersonNet, PersonNetConfig, boxes_from_sides, calibrate
+from posecli.people.personnet import STRIDE, PersonNet, PersonNetConfig, boxes_from_cells, calibrate
 from posecli.records import Detections, Frame
 from posecli.training.detector import loop
 from posecli.training.detector.augment import Example, make_example
@@ -35,9 +34,8 @@ from posecli.training.detector.recipe import (
 )
 from posecli.weights import load_weights, save_weights
 
-TINY = PersonNetConfig(
-    EncoderConfig(widths=(8, 8, 16, 16), depths=(1, 1, 1, 1), out_channels=16, stem_channels=8), 16, (2,)
-)
+TINY = PersonNetConfig(width=0.1)
+GRID = (96 // STRIDE, 128 // STRIDE)  # cells of `example`'s pictures
 SHIPPED = Path(__file__).resolve().parents[3] / "posecli" / "training" / "recipes" / "personnet.toml"
 
 
@@ -63,7 +61,7 @@ def bright_picture(rng: np.random.Generator) -> Picture:
     return Picture((image, half), box, np.zeros(1, np.bool_), True, 1.0)
 
 
-def told(boxes: list[list[float]], shape: tuple[int, int] = (12, 16)) -> torch.Tensor:
+def told(boxes: list[list[float]], shape: tuple[int, int] = GRID) -> torch.Tensor:
     """(1, 4, h, w): every cell believes in the box whose centre is nearest to it."""
     y, x = np.mgrid[: shape[0], : shape[1]] * STRIDE + (STRIDE - 1) / 2
     given = np.array(boxes, np.float32)
@@ -73,17 +71,18 @@ def told(boxes: list[list[float]], shape: tuple[int, int] = (12, 16)) -> torch.T
 
 
 def test_cells_whose_boxes_fit_speak_for_people() -> None:
-    people = [[10.0, 5.0, 40.0, 80.0], [60.5, 30.0, 120.0, 60.0], [90.0, 70.0, 97.0, 77.0]]
+    people = [[10.0, 5.0, 40.0, 80.0], [60.5, 30.0, 120.0, 60.0], [90.0, 70.0, 93.0, 73.0]]
     targets = make_targets([example(people)])
-    logits, boxes = torch.zeros(1, 12, 16), told(people)
-    boxes[0, 3, 4, 2] = 50.0  # this one cell's box is too short
+    logits, boxes = torch.zeros(1, *GRID), told(people)
+    boxes[0, 3, 9, 5] = 50.0  # this one cell's box is too short
+    short = 9 * GRID[1] + 5
     chosen = assign(logits, boxes, targets)
     assert set(chosen.people.tolist()) == {0, 1, 2}  # the smallest holds no cell's centre, but somebody speaks for it
     assert len(set(chosen.cells.tolist())) == len(chosen.cells)
     assert torch.bincount(chosen.people).max() <= 9
-    wrong = chosen.scores[chosen.cells == 4 * 16 + 2]
+    wrong = chosen.scores[chosen.cells == short]
     assert (wrong < 0.1).all()
-    right = chosen.scores[chosen.cells != 4 * 16 + 2]
+    right = chosen.scores[chosen.cells != short]
     torch.testing.assert_close(right, torch.ones_like(right))
     assert box_loss(told(people), targets, chosen) < 1e-5
 
@@ -91,7 +90,7 @@ def test_cells_whose_boxes_fit_speak_for_people() -> None:
 def test_small_people_count_as_much_as_large_ones() -> None:
     people = [[8.0, 8.0, 72.0, 88.0], [100.0, 40.0, 106.0, 50.0]]
     targets = make_targets([example(people)])
-    chosen = assign(torch.zeros(1, 12, 16), told(people), targets)
+    chosen = assign(torch.zeros(1, *GRID), told(people), targets)
     shares = torch.zeros(2).index_add(0, chosen.people, chosen.shares)
     torch.testing.assert_close(shares, torch.ones(2))
     assert torch.bincount(chosen.people)[0] > torch.bincount(chosen.people)[1]
@@ -100,8 +99,8 @@ def test_small_people_count_as_much_as_large_ones() -> None:
 def test_a_cell_that_two_people_claim_goes_to_the_better_fit() -> None:
     people = [[8.0, 8.0, 72.0, 88.0], [24.0, 8.0, 88.0, 88.0]]
     targets = make_targets([example(people)])
-    chosen = assign(torch.zeros(1, 12, 16), told(people), targets)
-    column = chosen.cells % 16 * STRIDE + (STRIDE - 1) / 2
+    chosen = assign(torch.zeros(1, *GRID), told(people), targets)
+    column = chosen.cells % GRID[1] * STRIDE + (STRIDE - 1) / 2
     assert set(chosen.people.tolist()) == {0, 1}
     assert ((column > 48) == (chosen.people == 1)).all()
 
@@ -109,10 +108,10 @@ def test_a_cell_that_two_people_claim_goes_to_the_better_fit() -> None:
 def test_surer_cells_are_preferred_among_equally_good_boxes() -> None:
     people = [[8.0, 8.0, 104.0, 88.0]]
     targets = make_targets([example(people)])
-    logits = torch.full((1, 12, 16), -3.0)
-    logits[0, 4, 8] = 3.0
+    logits = torch.full((1, *GRID), -3.0)
+    logits[0, 12, 14] = 3.0
     chosen = assign(logits, told(people), targets)
-    assert chosen.cells[chosen.scores.argmax()] == 4 * 16 + 8
+    assert chosen.cells[chosen.scores.argmax()] == 12 * GRID[1] + 14
     assert chosen.scores.max() == pytest.approx(1.0)
     assert chosen.scores.min() < 0.3
 
@@ -120,33 +119,33 @@ def test_surer_cells_are_preferred_among_equally_good_boxes() -> None:
 def test_the_score_to_learn_is_how_well_the_best_box_fits() -> None:
     targets = make_targets([example([[8.0, 8.0, 48.0, 88.0]])])
     half = told([[8.0, 8.0, 48.0, 48.0]])
-    assert assign(torch.zeros(1, 12, 16), half, targets).scores.max() == pytest.approx(0.5, abs=1e-4)
+    assert assign(torch.zeros(1, *GRID), half, targets).scores.max() == pytest.approx(0.5, abs=1e-4)
     nowhere = told([[100.0, 8.0, 120.0, 20.0]])
-    assert assign(torch.zeros(1, 12, 16), nowhere, targets).scores.max() == pytest.approx(0.1, abs=1e-4)
+    assert assign(torch.zeros(1, *GRID), nowhere, targets).scores.max() == pytest.approx(0.1, abs=1e-4)
 
 
 def test_score_loss_knows_right_from_wrong() -> None:
     people = [[10.0, 5.0, 40.0, 80.0], [60.5, 30.0, 120.0, 60.0]]
     targets = make_targets([example(people)])
-    chosen = assign(torch.zeros(1, 12, 16), told(people), targets)
-    right = torch.full((1, 12, 16), -20.0)
+    chosen = assign(torch.zeros(1, *GRID), told(people), targets)
+    right = torch.full((1, *GRID), -20.0)
     right.view(-1)[chosen.cells] = 20.0
     assert score_loss(right, targets, chosen) < 1e-3
     assert score_loss(-right, targets, chosen) > 5
     stray = right.clone()
-    stray[0, 11, 15] = 5.0
+    stray[0, -1, -1] = 5.0
     assert score_loss(stray, targets, chosen) > 0.1
 
 
 def test_ignored_people_and_unlabelled_surroundings_teach_nothing() -> None:
     targets = make_targets([example([[8, 8, 40, 40], [64, 8, 120, 90]], ignored=[False, True])])
     assert targets.people.tolist() == [[8, 8, 40, 40]]  # the ignored one is nobody ...
-    assert (targets.weight[0, 1:11, 8:15] == 0).all()  # ... and no background
+    assert (targets.weight[0, 2:22, 16:29] == 0).all()  # ... and no background
     assert targets.weight[0, 2, 2] == 1
     partly = make_targets([example([[8, 8, 40, 40]], unlabelled=[[-0.5, -0.5, 99.5, 95.5]])])
-    assert partly.weight[0, 8, 8] == 0
-    assert partly.weight[0, 2, 2] == 1
-    assert partly.weight[0, 8, 14] == 1  # the border around the picture is known
+    assert partly.weight[0, 16, 16] == 0
+    assert partly.weight[0, 4, 4] == 1
+    assert partly.weight[0, 16, 28] == 1  # the border around the picture is known
 
 
 def test_rough_boxes_count_less() -> None:
@@ -154,14 +153,14 @@ def test_rough_boxes_count_less() -> None:
     off = told([[8.0, 8.0, 40.0, 88.0], [72.0, 8.0, 104.0, 48.0]])  # the second is half of what it should be
     both = make_targets([example(boxes)])
     rough = make_targets([replace(example(boxes), box_weights=np.array([1.0, 0.25], np.float32))])
-    chosen = assign(torch.zeros(1, 12, 16), off, both)
+    chosen = assign(torch.zeros(1, *GRID), off, both)
     assert 0 < box_loss(off, rough, chosen) < 0.5 * box_loss(off, both, chosen)
 
 
 def test_losses_of_a_picture_without_people_are_finite() -> None:
     targets = make_targets([example([])])
-    boxes = boxes_from_sides(torch.zeros(1, 4, 96 // STRIDE, 128 // STRIDE)).requires_grad_()
-    logits = torch.full((1, 12, 16), -3.0)
+    boxes = boxes_from_cells(torch.zeros(1, 2, *GRID), torch.ones(1, 2, *GRID)).requires_grad_()
+    logits = torch.full((1, *GRID), -3.0)
     chosen = assign(logits, boxes, targets)
     loss = score_loss(logits, targets, chosen) + box_loss(boxes, targets, chosen)
     loss.backward()
@@ -172,8 +171,8 @@ def test_losses_of_a_picture_without_people_are_finite() -> None:
 def test_people_of_different_pictures_do_not_mix() -> None:
     people = [[8.0, 8.0, 48.0, 88.0]]
     targets = make_targets([example([]), example(people), example(people)])
-    chosen = assign(torch.zeros(3, 12, 16), told(people).expand(3, 4, 12, 16), targets)
-    assert (chosen.cells // (12 * 16) == chosen.people + 1).all()
+    chosen = assign(torch.zeros(3, *GRID), told(people).expand(3, 4, *GRID), targets)
+    assert (chosen.cells // (GRID[0] * GRID[1]) == chosen.people + 1).all()
 
 
 def test_generalised_iou_against_hand_values() -> None:
@@ -361,7 +360,7 @@ def test_what_is_no_number_stops_the_run(
 
 def test_encoder_comes_from_pose_weights(tmp_path: Path) -> None:
     donor, model = PersonNet(TINY), PersonNet(TINY)
-    stem, head = "encoder.stem.0.conv.weight", "centre.0.conv.weight"
+    stem, head = "encoder.stem.conv.weight", "centre.0.pointwise.conv.weight"
     tensors = {
         f"network.{name}": value + 1 for name, value in donor.state_dict().items() if name.startswith("encoder.")
     }
@@ -370,7 +369,7 @@ def test_encoder_comes_from_pose_weights(tmp_path: Path) -> None:
     torch.testing.assert_close(model.state_dict()[stem], donor.state_dict()[stem] + 1)
     assert not torch.equal(model.state_dict()[head], donor.state_dict()[head] + 1)
     path = tmp_path / "other.safetensors"
-    save_weights(path, {"encoder.stem.0.conv.weight": torch.zeros(1)}, kind="pose", config={})
+    save_weights(path, {"encoder.stem.conv.weight": torch.zeros(1)}, kind="pose", config={})
     with pytest.raises(ConfigError, match="does not fit"):
         initialise(model, path)
 
@@ -400,8 +399,7 @@ def test_a_recipe_becomes_a_detector(tmp_path: Path) -> None:
     (tmp_path / "recipe.toml").write_text(
         'name = "tiny"\n[schedule]\nsteps = 2\nsizes_px = [64]\npixels_per_step = 8192\n'
         '[[data]]\nannotations = "train.json"\nimages = "images"\n'
-        "[network]\nhead_channels = 8\ncontext_dilations = [2]\n"
-        "[network.encoder]\nwidths = [8, 8, 8, 8]\ndepths = [1, 1, 1, 1]\nout_channels = 8\nstem_channels = 8\n"
+        "[network]\nwidth = 0.1\n"
     )
     path = train_detector(tmp_path / "recipe.toml", tmp_path / "data", tmp_path / "run")
     loaded = load_weights(path)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,8 @@ _KIND = "encoder"
 _PREFIX = "encoder."
 _LISTED = 10
 _STATE_KEY = "state_dict"
+_COUNTER = "num_batches_tracked"
+_FETCH_AGAIN = "fetch the file again and compare its size with the source's"
 
 
 def read_state(path: Path, *, of: str) -> dict[str, Tensor]:
@@ -34,16 +36,12 @@ def read_state(path: Path, *, of: str) -> dict[str, Tensor]:
     """
     if not path.is_file():
         raise WeightsError(f"{path}: no such checkpoint file")
-    whole = _read_safetensors(path) if path.suffix == ".safetensors" else _read_pickle(path, of)
+    whole = _read_safetensors(path) if path.suffix == ".safetensors" else read_pickle(path, of=of)
     content: Any = whole.get(_STATE_KEY, whole)
     if not isinstance(content, Mapping) or not content:
         raise WeightsError(f"{path}: holds no state dict of {of}")
     for name, value in content.items():
-        if not isinstance(name, str) or not is_plain_tensor(value):
-            kind = type(value).__name__
-            raise WeightsError(
-                f"{path}: entry {name!r} of the state dict is of type {kind}, not a tensor of real numbers"
-            )
+        check_entry(path, name, value)
     return dict(content)
 
 
@@ -54,31 +52,59 @@ def _read_safetensors(path: Path) -> Mapping[str, Any]:
     try:
         return load_file(path)
     except (OSError, SafetensorError) as error:
-        hint = "fetch the file again and compare its size with the source's"
-        raise WeightsError(f"{path}: damaged or cut short: {error}", hint=hint) from error
+        raise WeightsError(f"{path}: damaged or cut short: {error}", hint=_FETCH_AGAIN) from error
 
 
-def _read_pickle(path: Path, of: str) -> Mapping[str, Any]:
+def read_pickle(path: Path, *, of: str, stand_ins: Sequence[Any] = ()) -> Mapping[Any, Any]:
+    """The mapping in a pickle, of which no code is run.
+
+    Args:
+        path: The file.
+        of: Whose checkpoint it should be, for messages.
+        stand_ins: What may be called beyond torch's own list, as `torch.serialization.safe_globals` takes it.
+
+    Raises:
+        WeightsError: There is no such file; it is damaged, holds code, or something else than a mapping.
+    """
+    if not path.is_file():
+        raise WeightsError(f"{path}: no such checkpoint file")
     refuse_packed(path)
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), torch.serialization.safe_globals(list(stand_ins)):
             warnings.simplefilter("ignore", UserWarning)  # remarks about the pickle's protocol
             content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # bytes that are no pickle fail in any way: KeyError, IndexError, struct.error, ...
-        if found := re.search(r"GLOBAL (\S+)", str(error)):
-            hint = "posecli runs no code from a checkpoint; take a file that holds tensors only, such as safetensors"
-            raise WeightsError(f"{path}: holds code ({found[1]}), refused", hint=hint) from error
-        hint = "fetch the file again and compare its size with the source's"
-        raise WeightsError(f"{path}: not a PyTorch checkpoint, or a damaged one", hint=hint) from error
+        raise _unreadable(path, error) from error
     if not isinstance(content, Mapping):
-        raise WeightsError(f"{path}: holds one value of type {type(content).__name__}, not a checkpoint of {of}")
+        raise WeightsError(f"{path}: holds one value of type {type(content).__name__}, not a {of} checkpoint")
     return content
 
 
-def check_names_and_shapes(
+def _unreadable(path: Path, error: Exception) -> WeightsError:
+    if found := re.search(r"GLOBAL (\S+)", str(error)):
+        hint = "posecli runs no code from a checkpoint; take a file that holds tensors only, such as safetensors"
+        return WeightsError(f"{path}: holds code ({found[1]}), refused", hint=hint)
+    with path.open("rb") as stream:
+        is_archive = stream.read(2) == b"PK"
+    what = "damaged or cut short" if is_archive else "not a PyTorch checkpoint, or a damaged one"
+    return WeightsError(f"{path}: {what}", hint=_FETCH_AGAIN)
+
+
+def check_entry(path: Path, name: object, value: object) -> None:
+    """Refuse what is no tensor of real numbers with a name.
+
+    Raises:
+        WeightsError: It is none.
+    """
+    if not isinstance(name, str) or not is_plain_tensor(value):
+        kind = type(value).__name__
+        raise WeightsError(f"{path}: entry {name!r} of the state dict is of type {kind}, not a tensor of real numbers")
+
+
+def check_tensors(
     path: Path, tensors: Mapping[str, Tensor], own: Mapping[str, tuple[int, ...]], *, of: str, hint: str | None = None
 ) -> None:
-    """Compare every name and shape with a network's own, and say all differences at once.
+    """Compare every name and shape with a network's own, look at every value, and say all differences at once.
 
     Args:
         path: Named in errors.
@@ -90,14 +116,19 @@ def check_names_and_shapes(
     Raises:
         WeightsError: Something differs; up to ten tensors of each sort are named.
     """
+    common = [name for name in own if name in tensors]
     differences = {
         "missing": [name for name in own if name not in tensors],
         "unexpected": [name for name in tensors if name not in own],
         "wrong shape": [
-            f"{name} is {tuple(tensors[name].shape)}, not {shape}"
-            for name, shape in own.items()
-            if name in tensors and tuple(tensors[name].shape) != shape
+            f"{name} is {tuple(tensors[name].shape)}, not {own[name]}"
+            for name in common
+            if tuple(tensors[name].shape) != own[name]
         ],
+        "not real numbers": [
+            name for name in common if not tensors[name].is_floating_point() and not name.endswith(_COUNTER)
+        ],
+        "not finite": [name for name in common if not _is_finite(tensors[name])],
     }
     if found := {sort: rows for sort, rows in differences.items() if rows}:
         lines = [f"{path}: does not hold the tensors of {of} ({len(own)} in all)"]
@@ -105,15 +136,8 @@ def check_names_and_shapes(
         raise WeightsError("\n".join(lines), hint=hint)
 
 
-def check_finite(path: Path, tensors: Mapping[str, Tensor]) -> None:
-    """Refuse values that are no finite numbers.
-
-    Raises:
-        WeightsError: There are some.
-    """
-    bad = [name for name, value in tensors.items() if not bool(value.isfinite().all())]
-    if bad:
-        raise WeightsError(f"{path}: values that are not finite numbers ({len(bad)} tensors): {_listed(bad)}")
+def _is_finite(value: Tensor) -> bool:
+    return value.is_meta or bool(value.isfinite().all())  # one without values has no wrong ones
 
 
 def save_encoder(
