@@ -393,7 +393,7 @@ def test_a_hidden_person_does_not_take_over_the_body_in_front() -> None:
 
 def test_a_lost_track_is_not_held_by_a_pose_made_of_two_others() -> None:
     """Somebody leaves unseen; in the box that stays between two people the network sees the arms of one and the legs of the other."""
-    left, right, gone = (Walker(lambda _, x=x: (x, 300.0)) for x in (300.0, 370.0, 335.0))
+    left, right, gone = (Walker(walk(x, 0.0)) for x in (300.0, 370.0, 335.0))
     tracker, upper = Tracker(), _FIGURE[:, 1] < 0.5
     for frame in range(0, 60, 5):
         present = [left, right, gone] if frame < 20 else [left, right]
