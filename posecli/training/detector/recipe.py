@@ -84,8 +84,8 @@ class ScheduleConfig:
         pixels_per_step: The batch is as many pictures as fit.
         plain_fraction: The last part of the steps is without mosaics.
         learning_rate: Peak, reached after ``warmup_steps``, then a cosine to ``final_fraction`` of it.
-        encoder_rate: Factor on the learning rate of a ladder that was given (``initialise_encoder_from``).
-        held_levels: So many levels of the ladder, and its stem, stay as they are.
+        encoder_rate: Factor on the learning rate of the encoder.
+        held_levels: So many levels of its ladder, and the stem, stay as they are.
     """
 
     steps: int
