@@ -103,7 +103,9 @@ def pyramid_tensors(public: Mapping[str, Tensor], names: Iterable[str]) -> dict[
         module, _, kind = name.rpartition(".")
         source = _source(module, kind)
         if source in public:
-            tensors[name] = as_kernel(public[source], module).flip(2, 3) if public[source].ndim == 4 else public[source]
+            tensors[name] = (
+                _as_kernel(public[source], module).flip(2, 3) if public[source].ndim == 4 else public[source]
+            )
     _normalise_as_here(tensors)
     return tensors
 
@@ -121,20 +123,20 @@ def separable_tensors(public: Mapping[str, Tensor], source: str, module: str) ->
         f"{module}.pointwise.conv.weight": f"{source}/separable_conv2d/{_READ}_1",
         f"{module}.pointwise.conv.bias": f"{source}/BiasAdd/{_READ}",
     }
-    return {name: as_kernel(public[found], name) for name, found in sources.items() if found in public}
+    return {name: _as_kernel(public[found], name) for name, found in sources.items() if found in public}
 
 
 def pointwise_tensors(public: Mapping[str, Tensor], source: str, module: str) -> dict[str, Tensor]:
     """The tensors of a 1x1 convolution; arguments as those of `separable_tensors`."""
     sources = {f"{module}.weight": f"{source}/Conv2D/{_READ}", f"{module}.bias": f"{source}/BiasAdd/{_READ}"}
-    return {name: as_kernel(public[found], name) for name, found in sources.items() if found in public}
+    return {name: _as_kernel(public[found], name) for name, found in sources.items() if found in public}
 
 
-def as_kernel(value: Tensor, module: str) -> Tensor:
+def _as_kernel(value: Tensor, module: str) -> Tensor:
     """A kernel (H, W, in, out), or (H, W, in, 1) where depthwise, in torch's order of axes; other tensors as they are."""
     if value.ndim != 4:
         return value
-    return value.permute(2, 3, 0, 1) if "depthwise" in module else value.permute(3, 2, 0, 1)
+    return (value.permute(2, 3, 0, 1) if "depthwise" in module else value.permute(3, 2, 0, 1)).contiguous()
 
 
 def _source(module: str, kind: str) -> str:

@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from posecli.atomic import check_output
@@ -24,7 +23,7 @@ from posecli.errors import ConfigError, WeightsError
 from posecli.lifting.checkpoint import save_lifter_network
 from posecli.lifting.config import LiftConfig
 from posecli.lifting.network import PoseMamba
-from posecli.weights.foreign import check_entry, check_tensors, read_pickle
+from posecli.weights.foreign import check_entry, check_tensors, read_pickle, shapes_of
 
 LICENCE_NOTE = (
     "The authors' code and weights are tagged Apache-2.0; weights trained on Human3.6M carry the question of that data set's licence, "
@@ -146,8 +145,7 @@ def _infer_config(path: Path, tensors: Mapping[str, Tensor]) -> LiftConfig:
 
 def _check(path: Path, tensors: Mapping[str, Tensor], config: LiftConfig) -> None:
     """Compare every name and shape with the network's own, and say all differences at once."""
-    with torch.device("meta"):
-        own = {name: tuple(value.shape) for name, value in PoseMamba(config).state_dict().items()}
+    own = shapes_of(lambda: PoseMamba(config))
     size = f"width {config.d_model} and {2 * config.depth} blocks"
     hint = "width and number of blocks are read off the tensors; is it a checkpoint of this network?"
     check_tensors(path, tensors, own, of=f"a {_OF} of {size}", hint=hint)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import asdict
 from pathlib import Path
 
-import torch
 from torch import Tensor
 
 from posecli.atomic import check_output
@@ -21,7 +20,7 @@ from posecli.movenet import (
 )
 from posecli.people.personnet import ENCODER_TENSORS, PersonNet, PersonNetConfig
 from posecli.weights import save_weights
-from posecli.weights.foreign import check_tensors
+from posecli.weights.foreign import check_tensors, shapes_of
 
 # by our head: theirs, the number of its separable convolution, and that of its last one
 _HEADS = {"centre": ("center_0", 3, 4), "size": ("box_scale_0", 4, 5), "offset": ("box_offset_0", 5, 6)}
@@ -45,8 +44,7 @@ def import_multipose(path: Path, out: Path, *, overwrite: bool = False) -> dict[
     check_output(out, overwrite=overwrite)
     public = read_graph_model(path)
     config = PersonNetConfig(width=config_of(public).width)
-    with torch.device("meta"):
-        own = {name: tuple(value.shape) for name, value in PersonNet(config).state_dict().items()}
+    own = shapes_of(lambda: PersonNet(config))
     names = [name.removeprefix(ENCODER_TENSORS) for name in own if name.startswith(ENCODER_TENSORS)]
     converted = {ENCODER_TENSORS + name: value for name, value in pyramid_tensors(public, names).items()}
     for head, (source, hidden, last) in _HEADS.items():
@@ -54,12 +52,11 @@ def import_multipose(path: Path, out: Path, *, overwrite: bool = False) -> dict[
         converted |= pointwise_tensors(public, f"{source}/conv2d_{last}", f"{head}.1")
     of = f"{MOVENET} MultiPose"
     check_tensors(path, converted, own, of=of, hint="here posecli reads the model for several people")
-    tensors = {name: value.contiguous() for name, value in converted.items()}
     metadata = {
         "source": f"public {of} graph model",
         "source_file": path.name,
         "source_sha256": file_sha256(path),
         "licence_note": LICENCE_NOTE,
     }
-    save_weights(out, tensors, kind="detector", config=asdict(config), metadata=metadata, overwrite=overwrite)
-    return tensors
+    save_weights(out, converted, kind="detector", config=asdict(config), metadata=metadata, overwrite=overwrite)
+    return converted

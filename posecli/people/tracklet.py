@@ -132,23 +132,25 @@ class Tracklet:
         points_box = keypoint_box(pose.keypoints, pose.scores, min_score=MIN_KEYPOINT_SCORE)
         if points_box is None:
             return None
-        if (shift := self._shift_of_a_part(pose)) is not None and self.anchor_pose is not None:
-            half = (self.anchor_state.box[2:] - self.anchor_state.box[:2]) / 2.0
-            centre = self.anchor_state.centre_at(self.anchor_pose.time_s) + shift
-            return np.concatenate([centre - half, centre + half])
+        if (moved := self._moved_box(pose)) is not None:
+            return moved
         side = max(float((points_box[2:] - points_box[:2]).max()), 1.0)
         outward = np.array([-1.0, -1.0, 1.0, 1.0])
         return np.asarray(points_box + outward * np.array(self.margins) * side, np.float64)
 
-    def _shift_of_a_part(self, pose: TrackPose) -> Float64Array | None:
-        """(2,) px: how the points moved that the last detection's pose has too; ``None`` if this one shows most of those."""
-        if self.anchor_pose is None:
+    def _moved_box(self, pose: TrackPose) -> Float64Array | None:
+        """(4,) xyxy px: the last detection's box, moved as the points of its pose; ``None`` if most of those are shown."""
+        before = self.anchor_pose
+        if before is None:
             return None
-        seen_then, seen_now = (p.scores >= MIN_KEYPOINT_SCORE for p in (self.anchor_pose, pose))
+        seen_then, seen_now = (p.scores >= MIN_KEYPOINT_SCORE for p in (before, pose))
         common = seen_then & seen_now
         if not _MIN_COMMON <= common.sum() <= _MOST * seen_then.sum():
             return None
-        return np.asarray(np.median(pose.keypoints[common] - self.anchor_pose.keypoints[common], axis=0), np.float64)
+        shift = np.median(pose.keypoints[common] - before.keypoints[common], axis=0)
+        half = (self.anchor_state.box[2:] - self.anchor_state.box[:2]) / 2.0
+        centre = self.anchor_state.centre_at(before.time_s) + shift
+        return np.concatenate([centre - half, centre + half])
 
     def hold(self, pose: TrackPose, box: Float64Array, score: float) -> None:
         """No detection, but the pose is good: it carries the track on."""

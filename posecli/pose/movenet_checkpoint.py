@@ -5,13 +5,12 @@ from __future__ import annotations
 from dataclasses import asdict
 from pathlib import Path
 
-import torch
 from torch import Tensor
 
 from posecli.atomic import check_output
 from posecli.mobile_encoder import MobileEncoder
 from posecli.movenet import LICENCE_NOTE, MOVENET, config_of, pyramid_tensors, read_graph_model, separable_tensors
-from posecli.weights.foreign import check_tensors, save_encoder
+from posecli.weights.foreign import check_tensors, save_encoder, shapes_of
 
 _HIDDEN = "kpt_heatmap_0/separable_conv2d_4"
 
@@ -34,8 +33,7 @@ def import_movenet(path: Path, out: Path, *, overwrite: bool = False) -> dict[st
     check_output(out, overwrite=overwrite)
     public = read_graph_model(path)
     config = config_of(public)
-    with torch.device("meta"):
-        own = {name: tuple(value.shape) for name, value in MobileEncoder(config).state_dict().items()}
+    own = shapes_of(lambda: MobileEncoder(config))
     hidden = separable_tensors(public, _HIDDEN, "hidden")
     # computed before the map is turned back
     hidden = {name: value.flip(2, 3) if value.ndim == 4 else value for name, value in hidden.items()}
@@ -43,7 +41,6 @@ def import_movenet(path: Path, out: Path, *, overwrite: bool = False) -> dict[st
     check_tensors(
         path, converted, own, of=MOVENET, hint="here posecli reads the single-pose models, Lightning and Thunder"
     )
-    tensors = {name: value.contiguous() for name, value in converted.items()}
     metadata = {"source": f"public {MOVENET} graph model", "licence_note": LICENCE_NOTE}
     settings = {"encoder": asdict(config) | {"kind": "mobile"}}
-    return save_encoder(out, tensors, settings=settings, source=path, metadata=metadata, overwrite=overwrite)
+    return save_encoder(out, converted, settings=settings, source=path, metadata=metadata, overwrite=overwrite)

@@ -19,7 +19,7 @@ from posecli.atomic import check_output
 from posecli.errors import WeightsError
 from posecli.pose.config import POSE_CONFIGS, PoseConfig, ViTPoseConfig
 from posecli.pose.vitpose import ViTPoseEncoder
-from posecli.weights.foreign import check_tensors, read_state, save_encoder
+from posecli.weights.foreign import check_tensors, read_state, save_encoder, shapes_of
 
 LICENCE_NOTE = "ViTPose's code and weights are Apache-2.0; they were trained on COCO and, before that, on ImageNet."
 _BLOCK = re.compile(r"backbone\.(?:encoder\.layer|blocks)\.(\d+)\.")
@@ -158,8 +158,8 @@ def _renamed(key: str) -> str:
 
 
 def _check(path: Path, tensors: Mapping[str, Tensor], config: PoseConfig) -> None:
-    assert isinstance(config.encoder, ViTPoseConfig)
-    with torch.device("meta"):
-        own = {k: tuple(v.shape) for k, v in ViTPoseEncoder(config.encoder, config.crop_hw).state_dict().items()}
+    encoder = config.encoder
+    assert isinstance(encoder, ViTPoseConfig)
+    own = shapes_of(lambda: ViTPoseEncoder(encoder, config.crop_hw))
     hint = f"its input should be {config.crop_hw[0]} x {config.crop_hw[1]} px, its decoder the classic one"
     check_tensors(path, tensors, own, of="a ViTPose encoder of this size", hint=hint)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from posecli.download import file_sha256
 from posecli.errors import WeightsError
@@ -99,6 +99,12 @@ def check_entry(path: Path, name: object, value: object) -> None:
     if not isinstance(name, str) or not is_plain_tensor(value):
         kind = type(value).__name__
         raise WeightsError(f"{path}: entry {name!r} of the state dict is of type {kind}, not a tensor of real numbers")
+
+
+def shapes_of(build: Callable[[], nn.Module]) -> dict[str, tuple[int, ...]]:
+    """The shapes of a network's tensors by name; none of its values is made."""
+    with torch.device("meta"):
+        return {name: tuple(value.shape) for name, value in build().state_dict().items()}
 
 
 def check_tensors(

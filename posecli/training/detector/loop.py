@@ -78,10 +78,11 @@ class DetectorTrainer:
         self.model = PersonNet(recipe.network)
         folder.mkdir(parents=True, exist_ok=True)
         is_resumed = self.checkpoint_path.exists()
-        if init is not None and not is_resumed:
-            initialise(self.model, init)
-        elif init is None:
-            initialise_from_nothing(self.model)
+        if not is_resumed:
+            if init is None:
+                initialise_from_nothing(self.model)
+            else:
+                initialise(self.model, init)
         place(self.model, torch.device("cpu"))
         self.model.train()
         schedule = recipe.schedule
@@ -89,7 +90,7 @@ class DetectorTrainer:
         self.optimisation = Optimisation(
             self.model,
             decay_groups(
-                self.model, schedule.weight_decay, has_own_rate=_is_encoder_given, own_rate=schedule.encoder_rate
+                self.model, schedule.weight_decay, has_own_rate=_is_of_encoder, own_rate=schedule.encoder_rate
             ),
             schedule,
             gradient_clip=recipe.gradient_clip,
@@ -198,8 +199,8 @@ def train_detector(
     return path
 
 
-def _is_encoder_given(name: str) -> bool:
-    """Whether a parameter's first value may come from elsewhere."""
+def _is_of_encoder(name: str) -> bool:
+    """Whether a parameter is one of the encoder's."""
     return name.startswith(ENCODER_TENSORS)
 
 
