@@ -34,7 +34,7 @@ demo: setup ## annotate the example clip: JSON, overlay video and contact sheet 
 		--sheet demo/sheet.png --overwrite
 
 test: setup ## run the fast tests (no network, no GPU)
-	$(ONE_THREAD) $(BIN)/python -m pytest
+	$(ONE_THREAD) $(BIN)/python -m pytest -n auto --maxprocesses 8 --dist loadfile
 
 check: setup ## lint, formatting, types, layers
 	$(BIN)/ruff check .
