@@ -1,6 +1,9 @@
-"""Non-maximum suppression: of boxes that overlap strongly only the best stays."""
+"""Of boxes that overlap strongly only the best stays; what two looks at a frame agree on is averaged."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -26,3 +29,50 @@ def best_boxes(boxes: FloatArray, scores: FloatArray, *, max_iou: float) -> IntA
         if is_kept[i]:
             is_kept[i + 1 :] &= overlaps[i, i + 1 :] <= max_iou
     return order[is_kept].astype(np.int64)
+
+
+def fuse_looks(
+    looks: Sequence[tuple[FloatArray, FloatArray]], *, min_iou: float, max_iou: float
+) -> tuple[FloatArray, FloatArray]:
+    """One answer from several looks at the same frame.
+
+    A person whom two looks see has the average of both boxes, weighted by their scores, and the better of the scores (after weighted
+    boxes fusion, Solovyev et al. 2021). Boxes of one look are two people, never averaged.
+
+    Args:
+        looks: Of each look boxes (N, 4) xyxy and scores (N,).
+        min_iou: Boxes of two looks that overlap by more are the same person.
+        max_iou: Of boxes of one look, and of those that come out, one that overlaps a better one by more is a duplicate.
+
+    Returns:
+        (M, 4) and (M,), best first.
+    """
+    people: list[_Person] = []
+    found = [(best_boxes(boxes, scores, max_iou=max_iou), boxes, scores) for boxes, scores in looks]
+    rows = [(float(scores[i]), look, boxes[i]) for look, (kept, boxes, scores) in enumerate(found) for i in kept]
+    for score, look, box in sorted(rows, key=lambda row: -row[0]):
+        others = [person for person in people if look not in person.looks]
+        overlaps = iou_matrix(box[None], np.stack([person.box for person in others]))[0] if others else np.zeros(1)
+        if overlaps.max() > min_iou:
+            others[int(overlaps.argmax())].add(look, box, score)
+        else:
+            people.append(_Person({look}, box, score, score))
+    boxes = np.array([person.box for person in people], np.float32).reshape(-1, 4)
+    scores = np.array([person.score for person in people], np.float32)
+    kept = best_boxes(boxes, scores, max_iou=max_iou)
+    return boxes[kept], scores[kept]
+
+
+@dataclass
+class _Person:
+    """What is known so far: the ``looks`` that saw it, their average box (4,), the best score, and the sum of scores."""
+
+    looks: set[int]
+    box: FloatArray
+    score: float
+    weight: float
+
+    def add(self, look: int, box: FloatArray, score: float) -> None:
+        self.looks.add(look)
+        self.box = self.box + (box - self.box) * np.float32(score / (self.weight + score))
+        self.weight += score

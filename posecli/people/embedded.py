@@ -13,7 +13,7 @@ from posecli.geometry import clip_boxes
 from posecli.out_of_memory import BatchSize
 from posecli.packed import pack_convolutions
 from posecli.people.batches import detect_in_batches
-from posecli.people.duplicates import best_boxes
+from posecli.people.duplicates import fuse_looks
 from posecli.people.letterbox import Letterbox
 from posecli.people.personnet import INPUT_MULTIPLE_PX, PersonNet, PersonNetConfig, calibrate, find_people
 from posecli.records import Detections, FloatArray, Frame, ImageArray
@@ -26,6 +26,7 @@ LONGER_SIDES_PX = (512, 288)
 MAX_BATCH = 8
 MAX_PEOPLE = 100
 _MAX_IOU = 0.6
+_SAME_PERSON_IOU = 0.55  # of boxes of two looks
 
 
 class EmbeddedDetector:
@@ -102,11 +103,9 @@ class EmbeddedDetector:
 
 
 def _merge(frame: Frame, looks: list[tuple[FloatArray, FloatArray]]) -> Detections:
-    boxes = np.concatenate([boxes for boxes, _ in looks])
-    scores = np.concatenate([scores for _, scores in looks])
-    kept = best_boxes(boxes, scores, max_iou=_MAX_IOU)
-    kept = kept[(boxes[kept, 2:] > boxes[kept, :2]).all(axis=1)][:MAX_PEOPLE]
-    return Detections(frame.index, boxes[kept], scores[kept])
+    boxes, scores = fuse_looks(looks, min_iou=_SAME_PERSON_IOU, max_iou=_MAX_IOU)
+    is_inside = (boxes[:, 2:] > boxes[:, :2]).all(axis=1)
+    return Detections(frame.index, boxes[is_inside][:MAX_PEOPLE], scores[is_inside][:MAX_PEOPLE])
 
 
 def build_personnet(loaded: LoadedWeights) -> PersonNet:

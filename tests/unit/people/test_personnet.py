@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from posecli.errors import ConfigError
-from posecli.people.duplicates import best_boxes
+from posecli.people.duplicates import best_boxes, fuse_looks
 from posecli.people.letterbox import GREY, Letterbox
 from posecli.people.personnet import (
     PersonNet,
@@ -93,6 +93,25 @@ def test_best_boxes_drops_duplicates_only() -> None:
     kept = best_boxes(boxes, np.array([0.5, 0.9, 0.7, 0.6], np.float32), max_iou=0.6)
     assert kept.tolist() == [1, 2, 3]
     assert best_boxes(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), max_iou=0.6).tolist() == []
+
+
+def test_a_person_whom_two_looks_see_has_the_average_box_and_the_better_score() -> None:
+    large = (np.array([[0, 0, 100, 100]], np.float32), np.array([0.6], np.float32))
+    small = (np.array([[0, 0, 90, 100], [200, 0, 220, 50]], np.float32), np.array([0.3, 0.5], np.float32))
+    boxes, scores = fuse_looks([large, small], min_iou=0.55, max_iou=0.6)
+    assert boxes == pytest.approx(np.array([[0, 0, 100 - 10 / 3, 100], [200, 0, 220, 50]]), abs=1e-4)
+    assert scores == pytest.approx([0.6, 0.5])
+
+
+def test_two_people_of_one_look_stay_two() -> None:
+    apart = np.array([[0, 0, 100, 100], [30, 0, 130, 100]], np.float32)  # they overlap by 0.54
+    wide = np.array([[10, 0, 110, 100]], np.float32)
+    boxes, _ = fuse_looks(
+        [(apart, np.array([0.9, 0.8], np.float32)), (wide, np.array([0.5], np.float32))], min_iou=0.5, max_iou=0.6
+    )
+    assert len(boxes) == 2
+    assert boxes[1] == pytest.approx(apart[1])
+    assert fuse_looks([(apart[:0], np.zeros(0, np.float32))] * 2, min_iou=0.5, max_iou=0.6)[0].shape == (0, 4)
 
 
 def test_output_shapes() -> None:
