@@ -1,7 +1,6 @@
 """One batch at a time in an output folder; shards of the same division may work there side by side.
 
-The lock belongs to open files: it goes when the last process that has it ends, however it ends. Workers hold it too, so that a batch
-whose parent was killed is over only when its workers are.
+Workers hold the lock too, so that a batch whose parent was killed is over only when its workers are.
 """
 
 from __future__ import annotations
@@ -9,13 +8,13 @@ from __future__ import annotations
 import contextlib
 import re
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
 from posecli.batch.request import Shard
 from posecli.errors import OutputError
+from posecli.file_lock import acquire
 
 _NAME = re.compile(r"\.batch-(\d+)-of-(\d+)\.lock")
 _PATIENCE_S = 3.0  # workers of a killed batch need a moment to end
@@ -70,30 +69,11 @@ def _received(passed: Any) -> HeldFile:
 
 
 def _wait_for(stream: IO[bytes], path: Path) -> None:
-    deadline = time.monotonic() + _PATIENCE_S
-    while not _try_lock(stream):
-        if time.monotonic() > deadline:
-            raise OutputError(
-                f"{path.parent}: another batch is at work in this folder",
-                hint="wait for its end, or give another --out-dir; machines that share a folder need --shard 1/2, --shard 2/2",
-            )
-        time.sleep(0.05)
-
-
-def _try_lock(stream: IO[bytes]) -> bool:
-    try:
-        if sys.platform == "win32":
-            import msvcrt
-
-            stream.seek(0)
-            msvcrt.locking(stream.fileno(), msvcrt.LK_NBLCK, 1)
-        else:
-            import fcntl
-
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    return True
+    if not acquire(stream, patience_s=_PATIENCE_S):
+        raise OutputError(
+            f"{path.parent}: another batch is at work in this folder",
+            hint="wait for its end, or give another --out-dir; machines that share a folder need --shard 1/2, --shard 2/2",
+        )
 
 
 __all__ = ["HeldFile", "folder_lock", "lock_path"]

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import sys
-import time
+import math
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO
 
-_POLL_S = 0.2
+from posecli.file_lock import acquire
 
 
 @contextlib.contextmanager
@@ -24,33 +22,4 @@ def locked(path: Path, *, is_patient: bool = True) -> Iterator[bool]:
         Whether the lock is held; always so after waiting.
     """
     with path.open("a+b") as stream:
-        yield _acquire(stream, is_patient)  # closing the file releases the lock, also when the process dies
-
-
-def _acquire(stream: IO[bytes], is_patient: bool) -> bool:
-    if sys.platform == "win32":
-        while not _try_windows(stream):
-            if not is_patient:
-                return False
-            time.sleep(_POLL_S)
-        return True
-    import fcntl
-
-    try:
-        fcntl.flock(stream, fcntl.LOCK_EX if is_patient else fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
-
-
-def _try_windows(stream: IO[bytes]) -> bool:
-    if sys.platform != "win32":
-        raise NotImplementedError
-    import msvcrt
-
-    stream.seek(0)
-    try:
-        msvcrt.locking(stream.fileno(), msvcrt.LK_NBLCK, 1)
-    except OSError:
-        return False
-    return True
+        yield acquire(stream, patience_s=math.inf if is_patient else 0.0)

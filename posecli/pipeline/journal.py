@@ -14,16 +14,18 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO
+from typing import IO, Any
 
 import orjson
 
 from posecli.errors import OutputError
+from posecli.file_lock import acquire
 from posecli.json_bytes import json_bytes
 from posecli.pipeline.lines import read_lines
 
 _OPTIONS = orjson.OPT_SERIALIZE_NUMPY
 _VERSION = 2
+_PATIENCE_S = 3.0  # a run that was killed needs a moment to end
 
 
 def journal_path(output: Path) -> Path:
@@ -53,7 +55,7 @@ class Journal:
         resume: Where to go on, ``None`` at the beginning.
 
     Raises:
-        OutputError: The file cannot be written, or is none of ours.
+        OutputError: The file cannot be written, is none of ours, or another run is writing it.
     """
 
     def __init__(self, path: Path, run: Mapping[str, Any]) -> None:
@@ -64,15 +66,17 @@ class Journal:
         self.resume: Resume | None = None
         self.remarks: Mapping[str, Any] | None = None
         self._written: set[str] = set()
-        end = self._find_end() if path.exists() else 0
+        self._stream = _open_alone(path)
         try:
-            self._stream: BinaryIO = path.open("r+b" if end else "wb")
-            self._stream.truncate(end)
-            self._stream.seek(end)
-        except OSError as error:
-            raise OutputError(f"{path}: cannot be written: {error.strerror}") from error
-        if not end:
-            self._append(self._header)
+            end = self._find_end()
+            with self._writing():
+                self._stream.truncate(end)
+            if not end:
+                self._append(self._header)
+        except BaseException:
+            with contextlib.suppress(OSError):  # a full disk has been told already
+                self._stream.close()
+            raise
 
     def __enter__(self) -> Journal:
         return self
@@ -198,6 +202,25 @@ class Journal:
             elif "end" in record:
                 end, self.remarks = record_end, record["end"]
         return end
+
+
+def _open_alone(path: Path) -> IO[bytes]:
+    """The file, open for appending; nobody else has it as long as it is open."""
+    while True:
+        try:
+            stream = path.open("a+b")
+        except OSError as error:
+            raise OutputError(f"{path}: cannot be written: {error.strerror}") from error
+        if not acquire(stream, patience_s=_PATIENCE_S):
+            stream.close()
+            raise OutputError(
+                f"{path}: another run of posecli is writing this output",
+                hint="wait for its end, or name another output",
+            )
+        with contextlib.suppress(FileNotFoundError):
+            if os.path.samestat(path.stat(), os.fstat(stream.fileno())):
+                return stream
+        stream.close()  # whoever had it is done and has removed it: begin another
 
 
 def _records(path: Path) -> Iterator[tuple[dict[str, Any], int]]:

@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+import threading
 from pathlib import Path
 
+import pytest
+
+from posecli.errors import OutputError
+from posecli.pipeline import journal as journal_module
 from posecli.pipeline.journal import Journal
 
 RUN = {"input": "a", "settings": {"hop": 5}}
@@ -78,3 +85,44 @@ def test_outputs_are_remembered_across_runs(tmp_path: Path) -> None:
         assert journal.resume is not None
         journal.remove()
     assert not path.exists()
+
+
+def test_two_runs_never_write_one_journal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(journal_module, "_PATIENCE_S", 0.0)
+    path = tmp_path / "j"
+    with Journal(path, RUN) as first:
+        first.write_chunk(0, {}, state={})
+        before = path.read_bytes()
+        for run in (RUN, {**RUN, "input": "b"}):
+            with pytest.raises(OutputError, match="another run of posecli is writing this output"):
+                Journal(path, run)
+        assert path.read_bytes() == before
+        first.write_chunk(1, {}, state={})
+    assert chunks(path) == [0, 1]
+
+
+def test_whoever_waits_begins_afresh_when_the_other_is_done(tmp_path: Path) -> None:
+    path = tmp_path / "j"
+    first = Journal(path, RUN)
+    first.write_chunk(0, {}, state={})
+    timer = threading.Timer(0.3, first.remove)
+    timer.start()
+    with Journal(path, RUN) as second:
+        assert second.resume is None
+        second.write_chunk(0, {}, state={})
+    timer.join()
+    assert chunks(path) == [0]
+
+
+def test_the_journal_of_a_process_that_was_killed_is_free(tmp_path: Path) -> None:
+    path = tmp_path / "j"
+    code = (
+        "import sys, time; from pathlib import Path; from posecli.pipeline.journal import Journal\n"
+        f"journal = Journal(Path(sys.argv[1]), {RUN!r}); journal.write_chunk(0, {{}}, state={{}}); print('ready', flush=True)\n"
+        "time.sleep(600)"
+    )
+    with subprocess.Popen([sys.executable, "-c", code, str(path)], stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "ready\n"
+        holder.kill()
+    assert chunks(path) == [0]
