@@ -64,7 +64,7 @@ class StitchConfig:
     min_strangeness: float = 6.0
     suspect_oks: float = 0.5
     min_frames: int = 4
-    min_score: float = 0.3
+    min_score: float = 0.34
 
     def __post_init__(self) -> None:
         for field in fields(self):
