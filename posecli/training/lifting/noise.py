@@ -47,7 +47,7 @@ class NoiseModel:
     another such process, ``clip`` is drawn once a clip. Besides, joints get lost for a while: they are then found anywhere near the
     person. The values are those of posecli's own estimator on rendered clips, measured by
     ``tests/benchmarks/measure_keypoint_noise.py``; but those clips are crowded and damaged, so ``level`` and ``clip`` reach from
-    them to clips of one person in plain sight, and sides are confused a little less often.
+    them to clips of one person in plain sight.
 
     Attributes:
         spread: Of hips, knees, ankles, head, shoulders, elbows, wrists, along each axis.
@@ -70,30 +70,30 @@ class NoiseModel:
         outside_missing: Chance that a joint outside the picture is missing.
     """
 
-    spread: tuple[float, ...] = (0.026, 0.0225, 0.025, 0.014, 0.020, 0.024, 0.0237)
-    correlation: float = 0.96
-    burst: float = 0.2
+    spread: tuple[float, ...] = (0.0224, 0.0188, 0.0159, 0.0126, 0.0166, 0.0199, 0.0208)
+    correlation: float = 0.952
+    burst: float = 0.21
     burst_correlation: float = 0.98
     level: float = -0.25
     clip: float = 0.45
-    lost_share: tuple[float, ...] = (0.046, 0.20, 0.23, 0.021, 0.039, 0.157, 0.28)
-    lost_frames: float = 8.0
+    lost_share: tuple[float, ...] = (0.035, 0.126, 0.160, 0.017, 0.023, 0.118, 0.177)
+    lost_frames: float = 5.9
     lost_spread: float = 0.14
     error_edges: tuple[float, ...] = (0.005, 0.01, 0.02, 0.04, 0.08)
     score_quantiles: tuple[tuple[float, ...], ...] = (
-        (0.143, 0.448, 0.593, 0.701, 0.790, 0.856, 0.991),
-        (0.136, 0.462, 0.581, 0.697, 0.784, 0.840, 0.995),
-        (0.074, 0.435, 0.558, 0.681, 0.767, 0.832, 1.000),
-        (0.072, 0.387, 0.491, 0.613, 0.716, 0.791, 1.000),
-        (0.030, 0.278, 0.393, 0.500, 0.611, 0.713, 1.000),
-        (0.020, 0.168, 0.252, 0.370, 0.486, 0.581, 1.000),
+        (0.114, 0.542, 0.658, 0.739, 0.802, 0.849, 0.975),
+        (0.104, 0.518, 0.639, 0.729, 0.792, 0.840, 0.975),
+        (0.073, 0.479, 0.603, 0.703, 0.775, 0.824, 0.988),
+        (0.074, 0.398, 0.522, 0.641, 0.730, 0.791, 0.967),
+        (0.046, 0.292, 0.396, 0.519, 0.624, 0.701, 0.925),
+        (0.020, 0.181, 0.264, 0.372, 0.484, 0.580, 0.884),
     )
     score_steps: tuple[float, ...] = (0.0, 0.1, 0.25, 0.5, 0.75, 0.9, 1.0)
-    score_correlation: float = 0.945
+    score_correlation: float = 0.94
     missing_rate: float = 0.001
-    missing_frames: float = 8.0
-    swap_rate: float = 0.005
-    swap_frames: float = 3.6
+    missing_frames: float = 19.0
+    swap_rate: float = 0.0027
+    swap_frames: float = 4.8
     outside_missing: float = 0.7
 
     def apply(
