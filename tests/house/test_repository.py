@@ -31,6 +31,18 @@ def text_files(repository: Path) -> Iterator[Path]:
             yield path
 
 
+def test_no_weights_name_a_machine(repository: Path) -> None:
+    """Training writes its recipe into the weights, and with it where the initial ones lay."""
+    headers = {path.name: read_header(path) for path in sorted((repository / "weights").glob("*.safetensors"))}
+    assert headers
+    assert [f"{name}: {word}" for name, header in headers.items() for word in FORBIDDEN if word in header] == []
+
+
+def read_header(path: Path) -> str:
+    with path.open("rb") as stream:
+        return stream.read(int.from_bytes(stream.read(8), "little")).decode()
+
+
 def test_no_file_names_a_machine(repository: Path) -> None:
     files = list(text_files(repository))
     found = [
