@@ -32,7 +32,7 @@ def check_output(path: Path, *, overwrite: bool) -> None:
     probe = folder / f".{path.name}.{secrets.token_hex(4)}.probe"
     try:
         probe.touch(exist_ok=False)
-        probe.unlink()
+        probe.unlink(missing_ok=True)  # a run that starts beside this one clears it away, too
     except OSError as error:
         raise OutputError(f"{path}: cannot write in {folder}: {error.strerror}") from error
 

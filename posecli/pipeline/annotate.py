@@ -125,9 +125,8 @@ def annotate(
         try:
             unchanged.check()
             _check_outputs(video, outputs, journal.written_outputs(), overwrite=overwrite)
-            if journal.resume is not None:
-                for path in outputs.paths():
-                    remove_partial_files(path)  # what the run that was killed was in the middle of writing
+            for path in outputs.paths():
+                remove_partial_files(path)  # what a killed run was in the middle of writing: the journal is ours alone
             run = _Run(video, source, models, journal, report, unchanged)
             return run.finish(outputs, record, command)
         except BaseException:

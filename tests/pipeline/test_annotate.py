@@ -154,6 +154,19 @@ def test_a_run_killed_while_drawing_may_replace_its_own_files(
     assert not list(tmp_path.glob(".*"))
 
 
+def test_what_a_run_killed_at_its_very_beginning_left_behind_is_removed(
+    video: Path, tmp_path: Path, settings: AnnotateSettings, detect_with: DetectWith
+) -> None:
+    detect_with(lambda person, index: True)
+    out = tmp_path / "out"
+    out.mkdir()
+    for name in (".a.overlay.mp4.8e46cf6b.probe", ".a.json.0badcafe.probe", ".a.0badcafe.partial.json"):
+        (out / name).touch()  # no frame had been annotated, so there is nothing to go on from
+    outputs = Outputs(out / "a.json", overlay=out / "a.overlay.mp4")
+    assert annotate(video, outputs, settings).resumed_at_frame is None
+    assert {path.name for path in out.iterdir()} == {"a.json", "a.run.json", "a.overlay.mp4"}
+
+
 def test_other_settings_set_an_old_journal_aside(
     video: Path, tmp_path: Path, settings: AnnotateSettings, detect_with: DetectWith
 ) -> None:
