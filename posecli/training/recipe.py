@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from pathlib import Path
 from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
@@ -209,6 +209,19 @@ def read_recipe(path: Path) -> Recipe:
     """
     recipe: Recipe = read_dataclass(Recipe, path)
     return recipe
+
+
+def recipe_facts(recipe: Any) -> dict[str, Any]:
+    """What a weights file says of the recipe that made it; of weights it began with only the file's name: where they lay is private.
+
+    Args:
+        recipe: Its dataclass, of any kind.
+    """
+    facts = asdict(recipe)
+    for name in ("initial", "initial_encoder"):
+        if name in facts:
+            facts[name] = Path(facts[name]).name
+    return facts
 
 
 def read_dataclass(kind: Any, path: Path) -> Any:

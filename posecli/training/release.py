@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
 
 import torch
@@ -12,7 +11,7 @@ from posecli.atomic import check_output
 from posecli.pose.checkpoint import save_network
 from posecli.training.loop import StepReport, Trainer
 from posecli.training.people import People, Rendered, Stills
-from posecli.training.recipe import Recipe
+from posecli.training.recipe import Recipe, recipe_facts
 from posecli.training.stills import load_stills
 
 
@@ -55,5 +54,5 @@ def train_pose(
     trainer = Trainer(recipe, sets, run_folder, device=device, workers=workers)
     # half precision on disk: measured, the accuracy stays the same to a tenth of a point, and every version stays in a repository
     tensors = {name: v.half() if v.dtype == torch.float32 else v for name, v in trainer.run(report).items()}
-    metadata = {"recipe": asdict(recipe), "people": [len(people) for people in sets]}
+    metadata = {"recipe": recipe_facts(recipe), "people": [len(people) for people in sets]}
     return save_network(out, tensors, trainer.config, metadata=metadata, overwrite=overwrite)

@@ -26,6 +26,7 @@ from posecli.training.detector.initialise import initialise, initialise_from_not
 from posecli.training.detector.loss import Targets, assign, box_loss, make_targets, score_loss
 from posecli.training.detector.recipe import DetectorRecipe, read_detector_recipe
 from posecli.training.optimisation import Optimisation, decay_groups
+from posecli.training.recipe import recipe_facts
 from posecli.weights import save_weights
 
 _MOSAIC = 4
@@ -194,7 +195,11 @@ def train_detector(
     trainer = DetectorTrainer(recipe, sets, run_folder, init=init)
     averaged = trainer.run(report)
     path = run_folder / f"{recipe.name}.safetensors"
-    metadata = {"recipe": asdict(recipe), "steps": trainer.step, "num_pictures": [len(pictures) for pictures in sets]}
+    metadata = {
+        "recipe": recipe_facts(recipe),
+        "steps": trainer.step,
+        "num_pictures": [len(pictures) for pictures in sets],
+    }
     save_weights(path, averaged, kind="detector", config=asdict(recipe.network), metadata=metadata, overwrite=True)
     return path
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
 
 import torch
@@ -16,6 +15,7 @@ from posecli.lifting.network import PoseMamba
 from posecli.training.lifting.loop import LiftStep, LiftTrainer
 from posecli.training.lifting.mixture import load_mixture
 from posecli.training.lifting.recipe import LiftRecipe
+from posecli.training.recipe import recipe_facts
 
 
 def train_lifter(
@@ -58,4 +58,4 @@ def train_lifter(
     trainer = LiftTrainer(recipe, network, draw, run_folder, device=device)
     # half precision on disk: measured, the errors stay the same to a tenth of a millimetre, and every version stays in a repository
     tensors = {name: v.half() if v.dtype == torch.float32 else v for name, v in trainer.run(report).items()}
-    return save_lifter_network(out, tensors, config, metadata={"recipe": asdict(recipe)}, overwrite=overwrite)
+    return save_lifter_network(out, tensors, config, metadata={"recipe": recipe_facts(recipe)}, overwrite=overwrite)

@@ -8,7 +8,7 @@ import pytest
 
 from posecli.errors import ConfigError
 from posecli.pose.config import get_pose_config
-from posecli.training.recipe import Recipe, read_recipe
+from posecli.training.recipe import Recipe, read_recipe, recipe_facts
 
 MINIMAL = """
 name = "x"
@@ -48,6 +48,14 @@ def test_a_minimal_recipe_gets_the_defaults(tmp_path: Path) -> None:
     assert isinstance(recipe, Recipe)
     assert recipe.stages[0].crop_hw == (64, 32)
     assert recipe.augment.flip == 0.5
+
+
+def test_a_weights_file_does_not_say_where_earlier_weights_lay(tmp_path: Path) -> None:
+    paths = f'initial = "{tmp_path}/old.safetensors"\ninitial_encoder = "../there/encoder.safetensors"\n'
+    facts = recipe_facts(read_recipe(write(tmp_path, paths + MINIMAL)))
+    assert (facts["initial"], facts["initial_encoder"]) == ("old.safetensors", "encoder.safetensors")
+    assert facts["stages"][0]["steps"] == 10
+    assert recipe_facts(read_recipe(write(tmp_path, MINIMAL)))["initial"] == ""
 
 
 @pytest.mark.parametrize(
