@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from posecli.encoder import place
+from posecli.encoder import fold_batch_norms, place
 from posecli.errors import ConfigError
 from posecli.people.personnet import ENCODER_TENSORS, PersonNet
 from posecli.training.checkpoint import FILE_NAME, read_checkpoint, recipe_fingerprint, write_checkpoint
@@ -25,6 +25,7 @@ from posecli.training.detector.data import Picture, load_pictures
 from posecli.training.detector.initialise import initialise, initialise_from_nothing
 from posecli.training.detector.loss import Targets, assign, box_loss, make_targets, score_loss
 from posecli.training.detector.recipe import DetectorRecipe, read_detector_recipe
+from posecli.training.norms import add_norms, fit_norms
 from posecli.training.optimisation import Optimisation, decay_groups
 from posecli.training.recipe import recipe_facts
 from posecli.weights import save_weights
@@ -88,6 +89,10 @@ class DetectorTrainer:
         self.model.train()
         schedule = recipe.schedule
         self.model.encoder.hold(schedule.held_levels)
+        if recipe.has_norms:
+            added = add_norms(self.model)
+            if not is_resumed:
+                fit_norms(added, lambda: self.model(self._batch(0)[0]))
         self.optimisation = Optimisation(
             self.model,
             decay_groups(
@@ -127,12 +132,22 @@ class DetectorTrainer:
             report(self._train_step())
             if self.step % self.checkpoint_every == 0 or self.step == self.recipe.schedule.steps:
                 write_checkpoint(self.checkpoint_path, self.optimisation.state(), fingerprint=self._fingerprint)
-        return self.optimisation.averaged
+        return self._released()
+
+    def _released(self) -> dict[str, Tensor]:
+        """The averaged weights as `PersonNet` has them: norms folded."""
+        if not self.recipe.has_norms:
+            return self.optimisation.averaged
+        network = PersonNet(self.recipe.network)
+        network.encoder.hold(self.recipe.schedule.held_levels)
+        add_norms(network)
+        network.load_state_dict(self.optimisation.averaged)
+        return fold_batch_norms(network.eval()).state_dict()
 
     def _train_step(self) -> DetectorStep:
         start = time.perf_counter()
         schedule, rate = self.recipe.schedule, self.optimisation.rate
-        images, targets = self._batch()
+        images, targets = self._batch(self.step)
         ready = time.perf_counter()
         with torch.autocast("cpu", torch.bfloat16, enabled=schedule.precision == "bf16"):
             logits, boxes = self.model(images)
@@ -145,12 +160,12 @@ class DetectorTrainer:
             self.step, schedule.steps, float(centre.detach()), float(box.detach()), rate, ready - start, end - start
         )
 
-    def _batch(self) -> tuple[Tensor, Targets]:
+    def _batch(self, step: int) -> tuple[Tensor, Targets]:
         """(B, 3, S, S) uint8 and the targets."""
-        rng = np.random.default_rng((self.recipe.seed, self.step))
+        rng = np.random.default_rng((self.recipe.seed, step))
         schedule = self.recipe.schedule
         side = int(rng.choice(schedule.sizes_px))
-        is_plain = self.step >= schedule.steps * (1.0 - schedule.plain_fraction)
+        is_plain = step >= schedule.steps * (1.0 - schedule.plain_fraction)
         examples = [self._example(side, is_plain, rng) for _ in range(schedule.pixels_per_step // side**2)]
         images = torch.from_numpy(np.stack([example.image for example in examples]))
         return images.permute(0, 3, 1, 2), make_targets(examples)

@@ -123,6 +123,7 @@ class DetectorRecipe:
         seed: Decides initialisation, sampling and augmentation.
         ema_decay: Decay of the averaged weights, which are the ones released.
         box_loss_weight: Weight of the box loss against the centre loss.
+        has_norms: Whether what trains gets batch norms until it is released, see `posecli.training.norms`.
     """
 
     name: str
@@ -134,6 +135,7 @@ class DetectorRecipe:
     ema_decay: float = 0.999
     gradient_clip: float = 5.0
     box_loss_weight: float = 4.0
+    has_norms: bool = False
     augment: BoxAugmentConfig = field(default_factory=BoxAugmentConfig)
 
     def __post_init__(self) -> None:

@@ -298,12 +298,18 @@ def test_pictures_are_read_with_holdout_and_crowds(tmp_path: Path) -> None:
     assert (kept[0].box_weight, kept[0].has_all_people) == (0.5, False)
 
 
-def tiny_recipe(steps: int) -> DetectorRecipe:
+def tiny_recipe(steps: int, *, has_norms: bool = False) -> DetectorRecipe:
     schedule = ScheduleConfig(
         steps=steps, sizes_px=(96,), pixels_per_step=6 * 96 * 96, learning_rate=1e-2, warmup_steps=5, precision="fp32"
     )
     return DetectorRecipe(
-        "tiny", schedule, (BoxDataConfig("train.json", "images"),), network=TINY, seed=1, ema_decay=0.9
+        "tiny",
+        schedule,
+        (BoxDataConfig("train.json", "images"),),
+        network=TINY,
+        seed=1,
+        ema_decay=0.9,
+        has_norms=has_norms,
     )
 
 
@@ -321,10 +327,12 @@ def test_training_learns(tmp_path: Path) -> None:
     assert sum(s.box_loss for s in last) < 0.7 * sum(s.box_loss for s in first)
 
 
-def test_a_resumed_run_ends_where_an_uninterrupted_one_does(tmp_path: Path) -> None:
+@pytest.mark.parametrize("has_norms", [False, True])
+def test_a_resumed_run_ends_where_an_uninterrupted_one_does(has_norms: bool, tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     pictures = [[bright_picture(rng) for _ in range(4)]]
-    whole = DetectorTrainer(tiny_recipe(6), pictures, tmp_path / "whole").run(lambda step: None)
+    recipe = tiny_recipe(6, has_norms=has_norms)
+    whole = DetectorTrainer(recipe, pictures, tmp_path / "whole").run(lambda step: None)
 
     class Interrupted(Exception):
         pass
@@ -334,9 +342,10 @@ def test_a_resumed_run_ends_where_an_uninterrupted_one_does(tmp_path: Path) -> N
             raise Interrupted
 
     with pytest.raises(Interrupted):
-        DetectorTrainer(tiny_recipe(6), pictures, tmp_path / "parts", checkpoint_every=3).run(stop_after_three)
-    resumed = DetectorTrainer(tiny_recipe(6), pictures, tmp_path / "parts")
+        DetectorTrainer(recipe, pictures, tmp_path / "parts", checkpoint_every=3).run(stop_after_three)
+    resumed = DetectorTrainer(recipe, pictures, tmp_path / "parts")
     assert resumed.step == 3
+    assert whole.keys() == PersonNet(TINY).state_dict().keys()
     for name, value in resumed.run(lambda step: None).items():
         torch.testing.assert_close(value, whole[name], rtol=0, atol=0)
     with pytest.raises(ConfigError, match="another recipe"):
