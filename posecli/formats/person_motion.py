@@ -71,7 +71,7 @@ def write_person_files(
         folder: Created if its own folder exists.
         suffix: ``.trc`` or ``.bvh``.
         write: Writes one file.
-        note: Told each file when it is there.
+        note: Told each file before it is written.
 
     Returns:
         The files.
@@ -86,10 +86,10 @@ def write_person_files(
         if motion is None:
             continue
         path = folder / f"{annotation.video.path.stem}_{pose.track_id}{suffix}"
-        write(motion, path)
-        written.append(path)
         if note is not None:
             note(path)
+        write(motion, path)
+        written.append(path)
     return written
 
 

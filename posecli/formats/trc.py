@@ -49,7 +49,7 @@ def write_trc_files(
         annotation: With ``poses_3d``.
         folder: Created if its own folder exists.
         overwrite: Whether existing files may be replaced.
-        note: Told each file when it is there.
+        note: Told each file before it is written.
 
     Returns:
         The files.

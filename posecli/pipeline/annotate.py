@@ -126,7 +126,7 @@ def annotate(
             unchanged.check()
             _check_outputs(video, outputs, journal.written_outputs(), overwrite=overwrite)
             for path in outputs.paths():
-                remove_partial_files(path)  # what a killed run was in the middle of writing: the journal is ours alone
+                remove_partial_files(path)  # of a killed run; at once, they may fill the disk
             run = _Run(video, source, models, journal, report, unchanged)
             return run.finish(outputs, record, command)
         except BaseException:
@@ -258,10 +258,10 @@ class _Run:
             ),
             (outputs.sheet, lambda path: contact_sheet(annotation, path, overwrite=True, num_threads=num_threads)),
         ]
-        motion_files = outputs.motion.write(annotation, self.journal.note_output)
+        motion_files = outputs.motion.write(annotation, self._begin)
         for path, write in writers:
             if path is not None:
-                self.journal.note_output(path)  # before it is there: a run killed the moment after may replace it, too
+                self._begin(path)
                 write(path)
         self._check_input(outputs)
         timings["write"] = perf_counter() - start
@@ -272,10 +272,15 @@ class _Run:
         }
         report_path = run_report_path(outputs.poses)
         for path in (report_path, outputs.poses):
-            self.journal.note_output(path)
+            self._begin(path)
         write_run_report(report_path, annotation.run, command=command, timings_s=timings, counts=counts, overwrite=True)
         write_coco_dataset(annotation, outputs.poses, overwrite=True)
         return drawing, motion_files
+
+    def _begin(self, path: Path) -> None:
+        """Before an output is written: a run killed the moment after it is there may replace it, one killed before leaves nothing."""
+        remove_partial_files(path)
+        self.journal.note_output(path)
 
     def _check_input(self, outputs: Outputs) -> None:
         """What two different videos have gone into is of no use to anybody."""

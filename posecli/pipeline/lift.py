@@ -51,7 +51,7 @@ class MotionFiles:
 
         Args:
             annotation: With ``poses_3d``.
-            note: Told each file when it is there.
+            note: Told each file before it is written.
 
         Returns:
             The files.
@@ -64,8 +64,8 @@ class MotionFiles:
             if folder is not None:
                 written += write(annotation, folder, overwrite=True, note=note)
         if self.npz is not None:
-            write_npz(annotation, self.npz, overwrite=True)
             note(self.npz)
+            write_npz(annotation, self.npz, overwrite=True)
             written.append(self.npz)
         return written
 

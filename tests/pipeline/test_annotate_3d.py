@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -112,6 +113,42 @@ def test_an_interrupted_run_ends_with_the_same_bytes(
     assert result.resumed_at_frame is not None
     for path in ("poses.json", "trc/clip_0.trc", "trc/clip_1.trc", "bvh/clip_0.bvh", "poses.npz"):
         assert (tmp_path / "killed" / path).read_bytes() == (tmp_path / "whole" / path).read_bytes()
+
+
+@pytest.mark.parametrize("name", ["clip_0.trc", "clip_0.bvh", "poses.npz"])
+def test_a_run_killed_the_moment_after_a_motion_file_is_there_goes_on(
+    name: str,
+    video: Path,
+    tmp_path: Path,
+    in_3d: AnnotateSettings,
+    detect_with: DetectWith,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    detect_with(lambda person, index: person == 0)
+    out = tmp_path / "out"
+    out.mkdir()
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", killed_after(name))
+        with pytest.raises(KeyboardInterrupt):
+            annotate(video, outputs_in(out), in_3d)
+    [there] = out.rglob(name)
+    half_written = there.with_name(f".{there.stem}.0badcafe.partial{there.suffix}")
+    half_written.touch()
+    annotate(video, outputs_in(out), in_3d)
+    assert not half_written.exists()
+    assert (out / "poses.json").exists()
+
+
+def killed_after(name: str) -> Callable[[Path, Path], None]:
+    """What stands in for `os.replace`: gives a file its name, and pulls the plug if it is this one."""
+    replace_file = os.replace
+
+    def replace_and_die(source: Path, target: Path) -> None:
+        replace_file(source, target)
+        if target.name == name:
+            raise KeyboardInterrupt
+
+    return replace_and_die
 
 
 def test_another_lifter_sets_an_old_journal_aside(
