@@ -6,6 +6,7 @@ import gc
 from collections.abc import Callable, Iterable
 from typing import TypeVar
 
+import cv2
 import torch
 
 from posecli.errors import DeviceError
@@ -27,6 +28,10 @@ def is_out_of_memory(error: BaseException) -> bool:
     """Whether an error says that memory ran out, of the machine or of the device."""
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
+    if isinstance(error, cv2.error):
+        return f"({cv2.Error.StsNoMem}:" in str(
+            error
+        )  # its attribute ``code`` is the class's: that of the latest error of all
     return isinstance(error, RuntimeError) and any(sign in str(error) for sign in _SIGNS)
 
 

@@ -26,7 +26,7 @@ from posecli.cli import (
     train,
     weights,
 )
-from posecli.errors import EXIT_INTERRUPTED, PoseCliError, VideoError, printable
+from posecli.errors import EXIT_INTERRUPTED, DeviceError, PoseCliError, VideoError, printable
 
 # Typer reflows paragraphs; a line with \b keeps the next one as it stands.
 _EPILOG = """\b
@@ -52,7 +52,10 @@ Environment:
 
 
 class ErrorBoundary(TyperGroup):
-    """Turns the errors of `posecli.errors` into one line and an exit code; any other exception is a bug and keeps its traceback."""
+    """Turns the errors of `posecli.errors`, and memory that ran out, into one line and an exit code.
+
+    Any other exception is a bug and keeps its traceback.
+    """
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command that was asked for."""
@@ -70,6 +73,18 @@ class ErrorBoundary(TyperGroup):
         except KeyboardInterrupt as error:
             console.error("interrupted")
             raise typer.Exit(EXIT_INTERRUPTED) from error
+        except Exception as error:
+            if not _ran_out_of_memory(error):
+                raise
+            reason = " ".join(str(error).split()) or type(error).__name__
+            console.error(f"memory ran out: {printable(reason[:200])}", "close other programs, or use smaller weights")
+            raise typer.Exit(DeviceError.exit_code) from error
+
+
+def _ran_out_of_memory(error: Exception) -> bool:
+    """Whether memory ran out; nothing is imported for the question, there may be no memory for that."""
+    judge = sys.modules.get("posecli.out_of_memory")
+    return isinstance(error, MemoryError) or (judge is not None and judge.is_out_of_memory(error))
 
 
 app = typer.Typer(

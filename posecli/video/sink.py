@@ -21,7 +21,7 @@ from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTr
 from av.video.stream import VideoStream
 
 from posecli.atomic import atomic_path
-from posecli.errors import OutputError
+from posecli.errors import DeviceError, OutputError
 from posecli.records import ImageArray
 from posecli.video.audio import AudioCopy, copy_audio
 
@@ -113,6 +113,9 @@ class VideoSink:
                 yield
                 self._finish()
             except FFmpegError as error:
+                if isinstance(error, MemoryError):
+                    what = f"{self.path}: memory ran out while it was encoded"
+                    raise DeviceError(what, hint="close other programs, and give the same command again") from error
                 raise OutputError(f"{self.path}: cannot be written: {error.strerror}") from error
 
     def _add_stream(self, container: OutputContainer) -> VideoStream:
@@ -136,6 +139,7 @@ class VideoSink:
         Raises:
             ValueError: The picture has another size.
             OutputError: The file cannot be written, or is mp4 and there are hours between two frames.
+            DeviceError: Memory ran out.
         """
         width, height = self._size_wh
         if image.shape != (height, width, 3):

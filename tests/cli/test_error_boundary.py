@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 import typer
 from typer.testing import CliRunner
@@ -50,6 +52,20 @@ def test_each_error_has_its_exit_code_and_two_lines(kind: type[PoseCliError]) ->
 def test_an_error_without_remedy_is_one_line() -> None:
     result = CliRunner().invoke(app_that_raises(PoseCliError("no")), ["fail"])
     assert (result.exit_code, result.stderr) == (1, "error: no\n")
+
+
+def test_memory_that_runs_out_anywhere_is_named() -> None:
+    with pytest.raises(cv2.error) as of_opencv:
+        cv2.resize(np.zeros((8, 8, 3), np.uint8), (1 << 24, 1 << 20))
+    with pytest.raises(MemoryError) as of_numpy:
+        np.empty(1 << 58, np.float32)
+    for error in (of_opencv.value, of_numpy.value):
+        result = CliRunner().invoke(app_that_raises(error), ["fail"])
+        assert result.exit_code == 6
+        assert result.stderr.startswith("error: memory ran out: ")
+        assert result.stderr.count("\n") == 2
+    bug = CliRunner().invoke(app_that_raises(RuntimeError("shapes differ")), ["fail"])
+    assert (bug.exit_code, type(bug.exception)) == (1, RuntimeError)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -28,11 +29,17 @@ class Hungry(torch.nn.Module):
         return 2 * x
 
 
-def test_the_errors_of_torch_and_numpy_are_recognised() -> None:
+def test_the_errors_of_torch_numpy_and_opencv_are_recognised() -> None:
     with pytest.raises(RuntimeError) as of_torch:
         torch.empty(_TOO_MUCH)
     with pytest.raises(MemoryError) as of_numpy:
         np.empty(_TOO_MUCH, np.float32)
+    with pytest.raises(cv2.error) as of_opencv:
+        cv2.resize(np.zeros((8, 8, 3), np.uint8), (1 << 24, 1 << 20))
+    with pytest.raises(cv2.error) as other:
+        cv2.resize(np.zeros((8, 8, 3), np.uint8), (0, 0))
+    assert is_out_of_memory(of_opencv.value)
+    assert not is_out_of_memory(other.value)
     assert is_out_of_memory(of_torch.value)
     assert is_out_of_memory(of_numpy.value)
     assert is_out_of_memory(torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from fractions import Fraction
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import av
 import numpy as np
 import pytest
 
-from posecli.errors import OutputError, VideoError
+from posecli.errors import DeviceError, OutputError, VideoError
 from posecli.video.sink import VideoSink
 from posecli.video.source import open_source
 
@@ -114,6 +115,13 @@ def test_a_failure_leaves_nothing_behind(tmp_path):
 
     with pytest.raises(RuntimeError, match="interrupted"):
         _write(tmp_path / "v.mp4", pts())
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_memory_that_runs_out_is_no_fault_of_the_disk(tmp_path):
+    sink = VideoSink(tmp_path / "v.mp4", size_wh=(64, 48), time_base=MS, fps=Fraction(25))
+    with pytest.raises(DeviceError, match=r"v\.mp4: memory ran out"), sink:
+        raise av.error.MemoryError(errno.ENOMEM, "Cannot allocate memory")
     assert list(tmp_path.iterdir()) == []
 
 
