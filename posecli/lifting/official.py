@@ -18,12 +18,11 @@ from typing import Any
 from torch import Tensor
 
 from posecli.atomic import check_output
-from posecli.download import file_sha256
 from posecli.errors import ConfigError, WeightsError
 from posecli.lifting.checkpoint import save_lifter_network
 from posecli.lifting.config import LiftConfig
 from posecli.lifting.network import PoseMamba
-from posecli.weights.foreign import check_entry, check_tensors, read_pickle, shapes_of
+from posecli.weights.foreign import check_entry, check_tensors, read_pickle, shapes_of, source_facts
 
 LICENCE_NOTE = (
     "The authors' code and weights are tagged Apache-2.0; weights trained on Human3.6M carry the question of that data set's licence, "
@@ -95,8 +94,7 @@ def read_posemamba(path: Path) -> OfficialCheckpoint:
     facts = content if _STATE_KEY in content else {}
     metadata = {
         "source": "PoseMamba authors' checkpoint",
-        "source_file": path.name,
-        "source_sha256": file_sha256(path),
+        **source_facts(path),
         "licence_note": LICENCE_NOTE,
         "epoch": _number(facts.get("epoch")),
         "min_loss": _number(facts.get("min_loss")),

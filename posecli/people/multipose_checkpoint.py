@@ -8,7 +8,6 @@ from pathlib import Path
 from torch import Tensor
 
 from posecli.atomic import check_output
-from posecli.download import file_sha256
 from posecli.movenet import (
     LICENCE_NOTE,
     MOVENET,
@@ -20,7 +19,7 @@ from posecli.movenet import (
 )
 from posecli.people.personnet import ENCODER_TENSORS, PersonNet, PersonNetConfig
 from posecli.weights import save_weights
-from posecli.weights.foreign import check_tensors, shapes_of
+from posecli.weights.foreign import check_tensors, shapes_of, source_facts
 
 # by our head: theirs, the number of its separable convolution, and that of its last one
 _HEADS = {"centre": ("center_0", 3, 4), "size": ("box_scale_0", 4, 5), "offset": ("box_offset_0", 5, 6)}
@@ -54,8 +53,7 @@ def import_multipose(path: Path, out: Path, *, overwrite: bool = False) -> dict[
     check_tensors(path, converted, own, of=of, hint="here posecli reads the model for several people")
     metadata = {
         "source": f"public {of} graph model",
-        "source_file": path.name,
-        "source_sha256": file_sha256(path),
+        **source_facts(path),
         "licence_note": LICENCE_NOTE,
     }
     save_weights(out, converted, kind="detector", config=asdict(config), metadata=metadata, overwrite=overwrite)

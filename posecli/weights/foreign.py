@@ -172,9 +172,14 @@ def save_encoder(
         OutputError: ``out`` exists or cannot be written.
     """
     named = {_PREFIX + name: value for name, value in tensors.items()}
-    noted = {"source_file": source.name, "source_sha256": file_sha256(source), **metadata}
+    noted = {**source_facts(source), **metadata}
     save_weights(out, named, kind=_KIND, config=dict(settings), metadata=noted, overwrite=overwrite)
     return named
+
+
+def source_facts(path: Path) -> dict[str, str]:
+    """What a weights file notes of the public file that it was made of: its name and checksum."""
+    return {"source_file": path.name, "source_sha256": file_sha256(path)}
 
 
 def _listed(rows: list[str]) -> str:
