@@ -6,13 +6,14 @@ PersonNet lost all it knew within 25 steps at 4e-4, and at the rates it bore it 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import copy
+from collections.abc import Callable, Mapping
 from functools import partial
 
 import torch
 from torch import Tensor, nn
 
-from posecli.encoder import ConvNorm
+from posecli.encoder import ConvNorm, fold_batch_norms
 
 Added = list[tuple[nn.Conv2d, nn.BatchNorm2d]]
 
@@ -49,6 +50,18 @@ def fit_norms(added: Added, run: Callable[[], object]) -> None:
     finally:
         for hook in hooks:
             hook.remove()
+
+
+def without_norms(module: nn.Module, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """What to release: the state of a module that was given norms, as it is without them.
+
+    Args:
+        module: As it trained; stays as it is.
+        tensors: Its state, or an average of its states.
+    """
+    plain = copy.deepcopy(module)
+    plain.load_state_dict(dict(tensors))
+    return fold_batch_norms(plain.eval()).state_dict()
 
 
 def _fit(norm: nn.BatchNorm2d, conv: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from posecli.encoder import fold_batch_norms, place
+from posecli.encoder import place
 from posecli.errors import ConfigError
 from posecli.people.personnet import ENCODER_TENSORS, PersonNet
 from posecli.training.checkpoint import FILE_NAME, read_checkpoint, recipe_fingerprint, write_checkpoint
@@ -25,7 +25,7 @@ from posecli.training.detector.data import Picture, load_pictures
 from posecli.training.detector.initialise import initialise, initialise_from_nothing
 from posecli.training.detector.loss import Targets, assign, box_loss, make_targets, score_loss
 from posecli.training.detector.recipe import DetectorRecipe, read_detector_recipe
-from posecli.training.norms import add_norms, fit_norms
+from posecli.training.norms import add_norms, fit_norms, without_norms
 from posecli.training.optimisation import Optimisation, decay_groups
 from posecli.training.recipe import recipe_facts
 from posecli.weights import save_weights
@@ -132,17 +132,8 @@ class DetectorTrainer:
             report(self._train_step())
             if self.step % self.checkpoint_every == 0 or self.step == self.recipe.schedule.steps:
                 write_checkpoint(self.checkpoint_path, self.optimisation.state(), fingerprint=self._fingerprint)
-        return self._released()
-
-    def _released(self) -> dict[str, Tensor]:
-        """The averaged weights as `PersonNet` has them: norms folded."""
-        if not self.recipe.has_norms:
-            return self.optimisation.averaged
-        network = PersonNet(self.recipe.network)
-        network.encoder.hold(self.recipe.schedule.held_levels)
-        add_norms(network)
-        network.load_state_dict(self.optimisation.averaged)
-        return fold_batch_norms(network.eval()).state_dict()
+        averaged = self.optimisation.averaged
+        return without_norms(self.model, averaged) if self.recipe.has_norms else averaged
 
     def _train_step(self) -> DetectorStep:
         start = time.perf_counter()

@@ -5,9 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from posecli.encoder import fold_batch_norms
 from posecli.people.personnet import PersonNet, PersonNetConfig
-from posecli.training.norms import add_norms, fit_norms
+from posecli.training.norms import add_norms, fit_norms, without_norms
 
 TINY = PersonNetConfig(width=0.1)
 
@@ -51,7 +50,7 @@ def test_trained_norms_fold_into_the_network_they_came_to() -> None:
     normed.eval()
     expected = normed(pictures(9))
     released = network()
-    released.load_state_dict(fold_batch_norms(normed).state_dict())  # every tensor, and no other
+    released.load_state_dict(without_norms(normed, normed.state_dict()))  # every tensor, and no other
     released.eval()
     assert not norms_of(released)
     for found, wanted in zip(released(pictures(9)), expected, strict=True):
