@@ -24,6 +24,7 @@ from posecli.training.embedding import fit_embedding
 from posecli.training.linear_head import fit_linear_head
 from posecli.training.losses import heatmap_loss
 from posecli.training.models import EncoderPretraining, NetworkTraining, build_model, carry_over, start_training
+from posecli.training.norms import add_norms, fit_norms, without_norms
 from posecli.training.optimisation import Optimisation, decay_groups
 from posecli.training.people import People
 from posecli.training.recipe import Recipe, StageConfig
@@ -112,6 +113,8 @@ class Trainer:
                 if self.optimisation.step % self.checkpoint_every == 0:
                     self._save()
             averaged = self.optimisation.averaged
+            if self.stage.has_norms:
+                averaged = without_norms(self.model, averaged)
             if self.stage_index + 1 == len(self.recipe.stages):
                 self._save()
                 return {k.removeprefix("network."): v.clone() for k, v in averaged.items()}
@@ -136,6 +139,13 @@ class Trainer:
         batches = stage_batches(self.recipe, self.sets, self.stage_index, start=0)
         fit_linear_head(self.model, batches, sigma=self.recipe.sigma)
 
+    def _add_norms(self, *, is_resumed: bool) -> None:
+        """Those that the stage wants; they begin with the statistics of its first single frames, or windows."""
+        added = add_norms(self.model) if self.stage.has_norms else []
+        if added and not is_resumed:
+            first = next(iter(stage_batches(self.recipe, self.sets, self.stage_index, start=0)))[-1]
+            fit_norms(added, lambda: self.model(first.images.to(self.device)))
+
     def _start_stage(self, previous: dict[str, Tensor] | None, *, is_resumed: bool = False) -> None:
         torch.manual_seed(self.recipe.seed)
         stage = self.stage
@@ -149,6 +159,7 @@ class Trainer:
             self._fit_embedding()
             self._fit_head(is_first=previous is None)
         start_training(self.model, stage)
+        self._add_norms(is_resumed=is_resumed)
         self.optimisation = Optimisation(
             self.model,
             decay_groups(

@@ -121,6 +121,7 @@ class StageConfig:
             fifth of the cost.
         held_levels: So many levels of the encoder, and its stem, stay as they are: what a trained encoder sees at high
             resolution needs no change, and going back through it takes a good part of a step.
+        has_norms: Whether what trains of an encoder that came without gets batch norms meanwhile, see `posecli.training.norms`.
     """
 
     name: str
@@ -137,6 +138,7 @@ class StageConfig:
     precision: Precision = "bf16"
     num_singles: int = 0
     held_levels: int = 0
+    has_norms: bool = False
 
     def __post_init__(self) -> None:
         if self.part not in get_args(Part):

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from posecli.errors import ConfigError, PoseCliError
+from posecli.mobile_encoder import MobileEncoderConfig
 from posecli.pose.checkpoint import load_network, save_network
 from posecli.pose.config import PoseConfig
 from posecli.training import loop
@@ -98,6 +99,22 @@ def test_a_run_can_start_from_released_weights(drawn_set: Path, tmp_path: Path, 
     stages = tuple(replace(stage, steps=1, learning_rate=1e-9, warmup_steps=1) for stage in STAGES)
     _, continued = train(replace(RECIPE, initial=str(path), stages=stages), drawn_set, tmp_path / "second")
     assert torch.allclose(continued["embed.weight"], tensors["embed.weight"], atol=1e-4)
+
+
+def test_norms_come_for_a_stage_and_leave_with_it(
+    drawn_set: Path, tmp_path: Path, tiny: PoseConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = replace(tiny, encoder=MobileEncoderConfig(0.1))
+    monkeypatch.setattr(loop, "get_pose_config", {"tiny": config}.__getitem__)
+    recipe = replace(RECIPE, stages=tuple(replace(stage, has_norms=True) for stage in STAGES))
+    whole, expected = train(recipe, drawn_set, tmp_path / "whole")
+    train(recipe, drawn_set, tmp_path / "killed", stop_after=17)  # in the second stage
+    _, tensors = train(recipe, drawn_set, tmp_path / "killed")
+    assert all(torch.equal(tensors[name], value) for name, value in expected.items())
+    path = tmp_path / "tiny.safetensors"
+    save_network(path, tensors, config, metadata={})
+    load_network(path)  # every tensor, and no norms
+    assert np.mean(whole[9:12]) < 0.9 * whole[0]
 
 
 def test_batches_made_in_other_processes_are_the_same(drawn_set: Path) -> None:
