@@ -117,6 +117,7 @@ def test_norms_come_for_a_stage_and_leave_with_it(
     assert np.mean(whole[9:12]) < 0.9 * whole[0]
 
 
+@pytest.mark.filterwarnings("ignore:This DataLoader will create 2 worker processes")  # on a machine with one processor
 def test_batches_made_in_other_processes_are_the_same(drawn_set: Path) -> None:
     sets = [Stills(load_stills(RECIPE.data[0], drawn_set))]
     here = list(stage_batches(RECIPE, sets, 0, start=9))
