@@ -76,6 +76,7 @@ class DetectorTrainer:
             )
         self.recipe, self.sets, self.folder, self.checkpoint_every = recipe, sets, folder, checkpoint_every
         self._fingerprint = recipe_fingerprint(recipe)
+        self._first = _first_weights(recipe, init) if recipe.initial_share and init is not None else {}
         torch.manual_seed(recipe.seed)
         self.model = PersonNet(recipe.network)
         folder.mkdir(parents=True, exist_ok=True)
@@ -133,7 +134,12 @@ class DetectorTrainer:
             if self.step % self.checkpoint_every == 0 or self.step == self.recipe.schedule.steps:
                 write_checkpoint(self.checkpoint_path, self.optimisation.state(), fingerprint=self._fingerprint)
         averaged = self.optimisation.averaged
-        return without_norms(self.model, averaged) if self.recipe.has_norms else averaged
+        trained = without_norms(self.model, averaged) if self.recipe.has_norms else averaged
+        return self._mixed(trained) if self.recipe.initial_share else trained
+
+    def _mixed(self, trained: dict[str, Tensor]) -> dict[str, Tensor]:
+        share = self.recipe.initial_share
+        return {name: trained[name].lerp(value, share) for name, value in self._first.items()}
 
     def _train_step(self) -> DetectorStep:
         start = time.perf_counter()
@@ -208,6 +214,17 @@ def train_detector(
     }
     save_weights(path, averaged, kind="detector", config=asdict(recipe.network), metadata=metadata, overwrite=True)
     return path
+
+
+def _first_weights(recipe: DetectorRecipe, init: Path) -> dict[str, Tensor]:
+    """Those that training begins with, to be mixed into what it ends with."""
+    network = PersonNet(recipe.network)
+    tensors = network.state_dict()
+    if initialise(network, init) < len(tensors):
+        raise ConfigError(
+            f"recipe {recipe.name}: initial_share needs the weights of a whole detector, {init} holds an encoder"
+        )
+    return tensors
 
 
 def _is_of_encoder(name: str) -> bool:

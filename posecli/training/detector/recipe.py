@@ -124,6 +124,8 @@ class DetectorRecipe:
         ema_decay: Decay of the averaged weights, which are the ones released.
         box_loss_weight: Weight of the box loss against the centre loss.
         has_norms: Whether what trains gets batch norms until it is released, see `posecli.training.norms`.
+        initial_share: Part of the first weights in what is released: between the two ends lies what is better than either, if the
+            first were good already (Wortsman et al. 2022).
     """
 
     name: str
@@ -136,11 +138,16 @@ class DetectorRecipe:
     gradient_clip: float = 5.0
     box_loss_weight: float = 4.0
     has_norms: bool = False
+    initial_share: float = 0.0
     augment: BoxAugmentConfig = field(default_factory=BoxAugmentConfig)
 
     def __post_init__(self) -> None:
         if not self.data:
             raise ConfigError(f"recipe {self.name}: needs at least one [[data]]")
+        if not 0.0 <= self.initial_share < 1.0 or (self.initial_share and self.initialise_encoder_from is None):
+            raise ConfigError(
+                f"recipe {self.name}: initial_share {self.initial_share:g} must be 0 to 1, of weights to begin with"
+            )
 
 
 def read_detector_recipe(path: Path) -> DetectorRecipe:

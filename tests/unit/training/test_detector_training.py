@@ -16,7 +16,7 @@ from torch import Tensor
 from posecli.errors import ConfigError, PoseCliError
 from posecli.formats.ground_truth import read_ground_truth
 from posecli.people.detector import create_detector
-from posecli.people.personnet import STRIDE, PersonNet, PersonNetConfig, boxes_from_cells, calibrate
+from posecli.people.personnet import STRIDE, PersonNet, PersonNetConfig, boxes_from_cells
 from posecli.records import Detections, Frame
 from posecli.training.detector import loop
 from posecli.training.detector.augment import Example, make_example
@@ -393,8 +393,29 @@ def test_training_continues_from_a_calibrated_detector(tmp_path: Path) -> None:
     images = torch.randint(0, 256, (1, 3, 64, 64), dtype=torch.uint8)
     with torch.inference_mode():
         (given, boxes), (centre, same) = donor(images), model(images)
-    torch.testing.assert_close(centre, calibrate(given, config), rtol=1e-2, atol=1e-2)
+    torch.testing.assert_close(centre, 2.5 * given + 0.75, rtol=1e-2, atol=1e-2)
     torch.testing.assert_close(same, boxes, rtol=1e-2, atol=1e-1)
+
+
+def test_first_weights_may_have_a_share_in_the_result(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    first = PersonNet(TINY)
+    whole, encoder = tmp_path / "whole.safetensors", tmp_path / "encoder.safetensors"
+    save_weights(whole, first.state_dict(), kind="detector", config=asdict(TINY))
+    tensors = {name: value for name, value in first.state_dict().items() if name.startswith("encoder.")}
+    save_weights(encoder, tensors, kind="pose", config={})
+    rng = np.random.default_rng(0)
+    pictures = [[bright_picture(rng) for _ in range(4)]]
+    recipe = replace(tiny_recipe(3, has_norms=True), initialise_encoder_from="a test")
+    trained = DetectorTrainer(recipe, pictures, tmp_path / "a", init=whole).run(lambda step: None)
+    recipe = replace(recipe, initial_share=0.25)
+    mixed = DetectorTrainer(recipe, pictures, tmp_path / "b", init=whole).run(lambda step: None)
+    for name, value in first.state_dict().items():
+        torch.testing.assert_close(mixed[name], 0.75 * trained[name] + 0.25 * value)
+    with pytest.raises(ConfigError, match="needs the weights of a whole detector"):
+        DetectorTrainer(recipe, pictures, tmp_path / "c", init=encoder)
+    with pytest.raises(ConfigError, match="initial_share"):
+        replace(tiny_recipe(3), initial_share=0.5)
 
 
 def test_recipe_and_init_must_agree(tmp_path: Path) -> None:
