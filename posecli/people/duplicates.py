@@ -1,4 +1,4 @@
-"""Of boxes that overlap strongly only the best stays; what two looks at a frame agree on is averaged."""
+"""Of boxes that overlap strongly only the best stays; what two looks at a frame agree on is averaged, and surer."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ def fuse_looks(
 ) -> tuple[FloatArray, FloatArray]:
     """One answer from several looks at the same frame.
 
-    A person whom two looks see has the average of both boxes, weighted by their scores, and the better of the scores (after weighted
-    boxes fusion, Solovyev et al. 2021). Boxes of one look are two people, never averaged.
+    A person whom two looks see has the average of both boxes, weighted by their scores (after weighted boxes fusion, Solovyev et al.
+    2021), and the score that one of two chances comes true: 1 - (1 - a)(1 - b). Boxes of one look are two people, never averaged.
 
     Args:
         looks: Of each look boxes (N, 4) xyxy and scores (N,).
@@ -56,23 +56,24 @@ def fuse_looks(
         if overlaps.max() > min_iou:
             others[int(overlaps.argmax())].add(look, box, score)
         else:
-            people.append(_Person({look}, box, score, score))
+            people.append(_Person({look}, box, score, 1.0 - score))
     boxes = np.array([person.box for person in people], np.float32).reshape(-1, 4)
-    scores = np.array([person.score for person in people], np.float32)
+    scores = np.array([1.0 - person.doubt for person in people], np.float32)
     kept = best_boxes(boxes, scores, max_iou=max_iou)
     return boxes[kept], scores[kept]
 
 
 @dataclass
 class _Person:
-    """What is known so far: the ``looks`` that saw it, their average box (4,), the best score, and the sum of scores."""
+    """What is known so far: the ``looks`` that saw it, their average box (4,), the sum of scores, the chance that all are wrong."""
 
     looks: set[int]
     box: FloatArray
-    score: float
     weight: float
+    doubt: float
 
     def add(self, look: int, box: FloatArray, score: float) -> None:
         self.looks.add(look)
         self.box = self.box + (box - self.box) * np.float32(score / (self.weight + score))
         self.weight += score
+        self.doubt *= 1.0 - score

@@ -15,7 +15,14 @@ from posecli.packed import pack_convolutions
 from posecli.people.batches import detect_in_batches
 from posecli.people.duplicates import fuse_looks
 from posecli.people.letterbox import Letterbox
-from posecli.people.personnet import INPUT_MULTIPLE_PX, PersonNet, PersonNetConfig, calibrate, find_people
+from posecli.people.personnet import (
+    INPUT_MULTIPLE_PX,
+    PersonNet,
+    PersonNetConfig,
+    before_calibration,
+    calibrate,
+    find_people,
+)
 from posecli.records import Detections, FloatArray, Frame, ImageArray
 from posecli.weights import LoadedWeights, load_weights
 from posecli.weights.fitting import build_fitting
@@ -63,6 +70,9 @@ class EmbeddedDetector:
         loaded = load_weights(weights)
         self.weights_name, self.sha256 = loaded.name, loaded.sha256
         self._network = build_personnet(loaded)
+        # a look may be so unsure and still, if all others are as sure, the person counts
+        doubt = 1.0 - before_calibration(min_score, self._network.config)
+        self._min_look_score = 1.0 - doubt ** (1.0 / len(longer_sides_px))
         place(self._network, self.device)
         if self.device.type == "cpu":
             pack_convolutions(self._network)
@@ -87,25 +97,24 @@ class EmbeddedDetector:
             pictures = [
                 picture[:scaled_h, :scaled_w] for picture in inputs
             ]  # the next, smaller size is made of this one
-        return [_merge(frame, list(found)) for frame, *found in zip(frames, *looks, strict=True)]
+        return [self._merge(frame, list(found)) for frame, *found in zip(frames, *looks, strict=True)]
 
     @torch.inference_mode()
     def _look(self, inputs: list[ImageArray], letterbox: Letterbox) -> list[tuple[FloatArray, FloatArray]]:
         """Boxes (N, 4) in frame px and scores (N,) of each letterboxed picture; duplicates not yet removed."""
         images = torch.from_numpy(np.stack(inputs))
         centre, boxes = self._network(images.to(self.device).permute(0, 3, 1, 2))
-        centre = calibrate(centre, self._network.config)
-        people = find_people(centre, boxes, min_score=self.min_score, max_people=MAX_PEOPLE)
+        people = find_people(centre, boxes, min_score=self._min_look_score, max_people=MAX_PEOPLE)
         return [
             (clip_boxes(letterbox.to_frame(box.cpu().numpy()), *letterbox.frame_wh), score.cpu().numpy())
             for box, score in people
         ]
 
-
-def _merge(frame: Frame, looks: list[tuple[FloatArray, FloatArray]]) -> Detections:
-    boxes, scores = fuse_looks(looks, min_iou=_SAME_PERSON_IOU, max_iou=_MAX_IOU)
-    is_inside = (boxes[:, 2:] > boxes[:, :2]).all(axis=1)
-    return Detections(frame.index, boxes[is_inside][:MAX_PEOPLE], scores[is_inside][:MAX_PEOPLE])
+    def _merge(self, frame: Frame, looks: list[tuple[FloatArray, FloatArray]]) -> Detections:
+        boxes, scores = fuse_looks(looks, min_iou=_SAME_PERSON_IOU, max_iou=_MAX_IOU)
+        scores = calibrate(scores, self._network.config)
+        is_kept = (boxes[:, 2:] > boxes[:, :2]).all(axis=1) & (scores >= self.min_score)
+        return Detections(frame.index, boxes[is_kept][:MAX_PEOPLE], scores[is_kept][:MAX_PEOPLE])
 
 
 def build_personnet(loaded: LoadedWeights) -> PersonNet:

@@ -14,7 +14,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
+import numpy as np
 import torch
+from scipy.special import expit, logit
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -27,6 +29,7 @@ from posecli.mobile_encoder import (
     MobilePyramid,
     SeparableConv,
 )
+from posecli.records import FloatArray
 from posecli.weights.fitting import config_values
 
 STRIDE = MobilePyramid.stride
@@ -36,6 +39,7 @@ ENCODER_TENSORS = "encoder."
 
 _PRIOR = 0.01  # of a cell being a centre, at the start of training
 _FIRST_SIZE = 8.0  # cells
+_LEAST_CHANCE = 1e-6
 _SHARPNESS = 4.0  # of the softplus that keeps sizes positive: above a cell it changes less than a hundredth
 
 
@@ -45,8 +49,8 @@ class PersonNetConfig:
 
     Attributes:
         width: Of the ladder, see `posecli.mobile_encoder.MobileEncoderConfig`.
-        score_scale: A score is the sigmoid of the centre logit times this ...
-        score_shift: ... plus this. Focal training makes timid logits; fitted on held-out pictures so that of boxes with a score of
+        score_scale: A score is the sigmoid of the logit of what all looks say together times this ...
+        score_shift: ... plus this. Focal training makes timid scores; fitted on held-out pictures so that of boxes with a score of
             0.7 about 70 per cent are right.
     """
 
@@ -126,13 +130,22 @@ def boxes_from_cells(offset: Tensor, size: Tensor) -> Tensor:
     return torch.stack([middle_x - half_w, middle_y - half_h, middle_x + half_w, middle_y + half_h], dim=1)
 
 
-def calibrate(centre: Tensor, config: PersonNetConfig) -> Tensor:
-    """Logits of the centre map -> logits of the scores."""
-    return centre * config.score_scale + config.score_shift
+def calibrate(scores: FloatArray, config: PersonNetConfig) -> FloatArray:
+    """What the looks at a frame say together, (N,) -> how likely their boxes are right, (N,)."""
+    safe = np.clip(scores.astype(np.float64), _LEAST_CHANCE, 1.0 - _LEAST_CHANCE)
+    return np.asarray(expit(config.score_scale * logit(safe) + config.score_shift), np.float32)
+
+
+def before_calibration(score: float, config: PersonNetConfig) -> float:
+    """The score that `calibrate` makes this one of."""
+    safe = min(max(score, _LEAST_CHANCE), 1.0 - _LEAST_CHANCE)
+    return float(expit((logit(safe) - config.score_shift) / config.score_scale))
 
 
 def find_people(centre: Tensor, boxes: Tensor, *, min_score: float, max_people: int) -> list[tuple[Tensor, Tensor]]:
     """Peaks of the centre map and their boxes, best first; duplicates not yet removed.
+
+    A peak's box is the average of those that the nine cells around it believe in, weighted by their scores.
 
     Args:
         centre: (B, h, w) logits.
@@ -146,8 +159,10 @@ def find_people(centre: Tensor, boxes: Tensor, *, min_score: float, max_people: 
     scores = centre.sigmoid()
     neighbourhood = functional.max_pool2d(scores[:, None], 3, 1, 1)[:, 0]
     peaks = torch.where(scores >= neighbourhood, scores, 0.0).flatten(1)
+    weights = scores.clamp(min=1e-6)[:, None]
+    agreed = functional.avg_pool2d(boxes * weights, 3, 1, 1) / functional.avg_pool2d(weights, 3, 1, 1)
     found = []
-    for peak, box in zip(peaks, boxes.flatten(2), strict=True):
+    for peak, box in zip(peaks, agreed.flatten(2), strict=True):
         score, cell = peak.topk(min(max_people, peak.numel()))
         keep = score >= max(min_score, 1e-6)
         found.append((box[:, cell[keep]].T, score[keep]))

@@ -15,6 +15,7 @@ from posecli.people.letterbox import GREY, Letterbox
 from posecli.people.personnet import (
     PersonNet,
     PersonNetConfig,
+    before_calibration,
     boxes_from_cells,
     calibrate,
     find_people,
@@ -80,9 +81,10 @@ def test_people_are_peaks_above_the_threshold_best_first() -> None:
     boxes = boxes_from_cells(torch.full((1, 2, 6, 8), 0.5), torch.full((1, 2, 6, 8), 4.0))
     [(found, scores)] = find_people(centre, boxes, min_score=0.3, max_people=10)
     torch.testing.assert_close(scores, torch.tensor([3.0, 1.0]).sigmoid())
-    expected = torch.tensor(
-        [[17.5, 9.5, 33.5, 25.5], [1.5, -2.5, 17.5, 13.5]]
-    )  # cells (6, 4) and (2, 1), 8 px to each side
+    # the boxes of all cells reach 8 px to each side of their own middles, 4 px apart; (2, 1) has a sure neighbour at its right
+    sure, unsure, none = (float(torch.tensor(value).sigmoid()) for value in (1.0, 0.5, -8.0))
+    right = 4 * (unsure - none) / (sure + unsure + 7 * none)
+    expected = torch.tensor([[17.5, 9.5, 33.5, 25.5], [1.5 + right, -2.5, 17.5 + right, 13.5]])
     torch.testing.assert_close(found, expected)
     [(fewer, _)] = find_people(centre, boxes, min_score=0.3, max_people=1)
     assert len(fewer) == 1
@@ -95,12 +97,12 @@ def test_best_boxes_drops_duplicates_only() -> None:
     assert best_boxes(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), max_iou=0.6).tolist() == []
 
 
-def test_a_person_whom_two_looks_see_has_the_average_box_and_the_better_score() -> None:
+def test_a_person_whom_two_looks_see_has_the_average_box_and_is_surer() -> None:
     large = (np.array([[0, 0, 100, 100]], np.float32), np.array([0.6], np.float32))
     small = (np.array([[0, 0, 90, 100], [200, 0, 220, 50]], np.float32), np.array([0.3, 0.5], np.float32))
     boxes, scores = fuse_looks([large, small], min_iou=0.55, max_iou=0.6)
     assert boxes == pytest.approx(np.array([[0, 0, 100 - 10 / 3, 100], [200, 0, 220, 50]]), abs=1e-4)
-    assert scores == pytest.approx([0.6, 0.5])
+    assert scores == pytest.approx([1 - 0.4 * 0.7, 0.5])
 
 
 def test_two_people_of_one_look_stay_two() -> None:
@@ -146,9 +148,17 @@ def test_config_survives_json() -> None:
 
 
 def test_calibration_keeps_the_order() -> None:
-    centre = torch.tensor([-3.0, -0.4, 0.0, 2.0])
-    calibrated = calibrate(centre, replace(TINY, score_scale=3.0, score_shift=1.2))
-    torch.testing.assert_close(calibrated, torch.tensor([-7.8, 0.0, 1.2, 7.2]))
-    assert calibrate(centre, TINY).equal(centre)
+    config = replace(TINY, score_scale=3.0, score_shift=1.2)
+    scores = np.array([0.0, 0.05, 0.4, 0.9, 1.0], np.float32)
+    calibrated = calibrate(scores, config)
+    assert calibrated[1:4] == pytest.approx(
+        [1 / (1 + 19**3 * np.exp(-1.2)), 1 / (1 + 1.5**3 * np.exp(-1.2)), 1 / (1 + 9**-3 * np.exp(-1.2))]
+    )
+    assert (np.diff(calibrated) > 0).all()
+    assert np.isfinite(calibrated).all()
+    assert [before_calibration(float(score), config) for score in calibrated[1:4]] == pytest.approx(
+        scores[1:4], rel=1e-4
+    )
+    assert calibrate(scores[1:4], TINY) == pytest.approx(scores[1:4])
     with pytest.raises(ConfigError, match="score_scale"):
         replace(TINY, score_scale=0.0)
