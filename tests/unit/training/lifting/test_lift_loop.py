@@ -96,7 +96,7 @@ def test_a_loss_that_is_no_number_ends_it(tmp_path: Path) -> None:
 def test_the_embedded_lifters_recipe_is_read() -> None:
     recipe = read_lift_recipe(Path("posecli/training/recipes/posecli-lifter.toml"))
     assert recipe.network == "posecli-lifter"
-    assert recipe.schedule.lengths == (9, 27, 81, 243)
+    assert recipe.schedule.lengths == (9, 27, 27, 81, 243)
 
 
 @pytest.mark.parametrize(
