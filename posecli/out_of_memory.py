@@ -29,9 +29,8 @@ def is_out_of_memory(error: BaseException) -> bool:
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
     if isinstance(error, cv2.error):
-        return f"({cv2.Error.StsNoMem}:" in str(
-            error
-        )  # its attribute ``code`` is the class's: that of the latest error of all
+        # not by its attribute ``code``, which is the class's: that of the latest error of all
+        return f"({cv2.Error.StsNoMem}:" in str(error)
     return isinstance(error, RuntimeError) and any(sign in str(error) for sign in _SIGNS)
 
 

@@ -159,11 +159,11 @@ def find_people(centre: Tensor, boxes: Tensor, *, min_score: float, max_people: 
     scores = centre.sigmoid()
     neighbourhood = functional.max_pool2d(scores[:, None], 3, 1, 1)[:, 0]
     peaks = torch.where(scores >= neighbourhood, scores, 0.0).flatten(1)
-    weights = scores.clamp(min=1e-6)[:, None]
+    weights = scores.clamp(min=_LEAST_CHANCE)[:, None]
     agreed = functional.avg_pool2d(boxes * weights, 3, 1, 1) / functional.avg_pool2d(weights, 3, 1, 1)
     found = []
     for peak, box in zip(peaks, agreed.flatten(2), strict=True):
         score, cell = peak.topk(min(max_people, peak.numel()))
-        keep = score >= max(min_score, 1e-6)
+        keep = score >= max(min_score, _LEAST_CHANCE)
         found.append((box[:, cell[keep]].T, score[keep]))
     return found
