@@ -7,7 +7,7 @@ uninterrupted one would have seen, and no generator state has to be stored.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -16,8 +16,10 @@ import torch
 from torch import Tensor
 
 from posecli.encoder import place
+from posecli.errors import ConfigError
 from posecli.pose.checkpoint import load_network
 from posecli.pose.config import PoseConfig, get_pose_config
+from posecli.pose.network import PoseNetwork
 from posecli.training.batches import Batch, stage_batches
 from posecli.training.checkpoint import FILE_NAME, read_checkpoint, recipe_fingerprint, write_checkpoint
 from posecli.training.embedding import fit_embedding
@@ -77,6 +79,8 @@ class Trainer:
         self._last_step_s = time.perf_counter()
         self._fingerprint = recipe_fingerprint(recipe)
         self._initial = _initial_tensors(recipe)
+        if recipe.initial_share:
+            _check_whole(recipe, self._initial or {}, self.config)
         folder.mkdir(parents=True, exist_ok=True)
         if self.checkpoint_path.exists():
             self._resume()
@@ -117,10 +121,20 @@ class Trainer:
                 averaged = without_norms(self.model, averaged)
             if self.stage_index + 1 == len(self.recipe.stages):
                 self._save()
-                return {k.removeprefix("network."): v.clone() for k, v in averaged.items()}
+                return self._mixed({k.removeprefix("network."): v.clone() for k, v in averaged.items()})
             self.stage_index += 1
             self._start_stage(previous=averaged)
             self._save()
+
+    def _mixed(self, trained: dict[str, Tensor]) -> dict[str, Tensor]:
+        """With the recipe's share of the initial weights."""
+        share = self.recipe.initial_share
+        if not share or self._initial is None:
+            return trained
+        return {
+            name: value.lerp(self._initial[name].to(value), share) if value.is_floating_point() else value
+            for name, value in trained.items()
+        }
 
     def _fit_embedding(self) -> None:
         """The recipe's initial blocks, under another encoder than theirs, get the tokens they know."""
@@ -140,11 +154,11 @@ class Trainer:
         fit_linear_head(self.model, batches, sigma=self.recipe.sigma)
 
     def _add_norms(self, *, is_resumed: bool) -> None:
-        """Those that the stage wants; they begin with the statistics of its first single frames, or windows."""
+        """Those that the stage wants; they begin with the statistics of its first step's pictures."""
         added = add_norms(self.model) if self.stage.has_norms else []
         if added and not is_resumed:
-            first = next(iter(stage_batches(self.recipe, self.sets, self.stage_index, start=0)))[-1]
-            fit_norms(added, lambda: self.model(first.images.to(self.device)))
+            first = next(iter(stage_batches(self.recipe, self.sets, self.stage_index, start=0)))
+            fit_norms(added, lambda: self.model(*(batch.images.to(self.device) for batch in first)))
 
     def _start_stage(self, previous: dict[str, Tensor] | None, *, is_resumed: bool = False) -> None:
         torch.manual_seed(self.recipe.seed)
@@ -175,19 +189,25 @@ class Trainer:
 
     def _train_step(self, batches: Sequence[Batch]) -> StepReport:
         stage, rate = self.stage, self.optimisation.rate
-        loss = self.optimisation.advance(
-            lambda: sum(self._add_gradients(batch) for batch in batches) / len(batches), name=stage.name
-        )
+        loss = self.optimisation.advance(lambda: self._add_gradients(batches), name=stage.name)
         return StepReport(stage.name, self.optimisation.step, stage.steps, loss, rate, self._lap())
 
-    def _add_gradients(self, batch: Batch) -> float:
-        """Those of one batch, added to what is there; its loss."""
-        images, cells, is_labelled = (tensor.to(self.device, non_blocking=True) for tensor in batch)
+    def _add_gradients(self, batches: Sequence[Batch]) -> float:
+        """Those of a step's batches, together; their mean loss."""
+        placed = [Batch(*(tensor.to(self.device, non_blocking=True) for tensor in batch)) for batch in batches]
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.stage.precision == "bf16"):
-            heatmaps = self.model(images)
-        loss = heatmap_loss(heatmaps, cells, is_labelled, sigma=self.recipe.sigma, steadiness=self.recipe.steadiness)
+            heatmaps = self.model(*(batch.images for batch in placed))
+        loss = sum(
+            (
+                heatmap_loss(
+                    maps, batch.cells, batch.is_labelled, sigma=self.recipe.sigma, steadiness=self.recipe.steadiness
+                )
+                for maps, batch in zip(heatmaps, placed, strict=True)
+            ),
+            start=torch.zeros((), device=self.device),
+        )
         loss.backward()
-        return float(loss.detach())
+        return float(loss.detach()) / len(batches)
 
     def _lap(self) -> float:
         """Seconds since the last step ended: with the making of the batch, as someone who waits sees it."""
@@ -213,6 +233,20 @@ def _initial_tensors(recipe: Recipe) -> dict[str, Tensor] | None:
         tensors = {name: value for name, value in tensors.items() if not name.startswith(_ENCODER)}
         tensors |= {name: value for name, value in encoder.items() if name.startswith(_ENCODER)}
     return tensors or None
+
+
+def _check_whole(recipe: Recipe, initial: Mapping[str, Tensor], config: PoseConfig) -> None:
+    """Two networks can only be mixed if both are whole, and alike.
+
+    Raises:
+        ConfigError: The initial weights are not.
+    """
+    with torch.device("meta"):
+        shapes = {name: value.shape for name, value in PoseNetwork(config).state_dict().items()}
+    if shapes != {name: value.shape for name, value in initial.items()}:
+        raise ConfigError(
+            f"recipe {recipe.name}: initial_share needs the weights of a whole {recipe.network}; {recipe.initial} are others"
+        )
 
 
 def _read_tensors(name: str) -> dict[str, Tensor]:

@@ -1,6 +1,12 @@
-"""What a stage trains: the encoder under a throw-away head, or the whole network. Both map (B, T, 3, H, W) to (B, T, K, H/4, W/4)."""
+"""What a stage trains: the encoder under a throw-away head, or the whole network.
+
+Both map batches (B, T, 3, H, W) to heatmaps (B, T, K, H/4, W/4). The encoder sees all frames of a step at once, those of windows and
+single ones: norms that saw one kind at a time would learn, while they train, what neither kind is like later.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -23,10 +29,9 @@ class EncoderPretraining(nn.Module):
         self.encoder = build_encoder(config)
         self.head = nn.Conv2d(config.encoder.out_channels, config.num_keypoints, 1)
 
-    def forward(self, images: Tensor) -> Tensor:
-        """(B, T, 3, H, W) uint8 -> (B, T, K, H/4, W/4)."""
-        heatmaps = self.head(self.encoder(normalise_images(images.flatten(0, 1))))
-        return torch.unflatten(heatmaps, 0, images.shape[:2])
+    def forward(self, *batches: Tensor) -> list[Tensor]:
+        """Each (B, T, 3, H, W) uint8 -> (B, T, K, H/4, W/4)."""
+        return _unfold(self.head(self.encoder(_fold(batches))), batches)
 
 
 class NetworkTraining(nn.Module):
@@ -36,11 +41,21 @@ class NetworkTraining(nn.Module):
         super().__init__()
         self.network = PoseNetwork(config)
 
-    def forward(self, images: Tensor) -> Tensor:
-        """(B, T, 3, H, W) uint8 -> (B, T, K, H/4, W/4)."""
-        normalised = normalise_images(images.flatten(0, 1))
-        output: Tensor = self.network(torch.unflatten(normalised, 0, images.shape[:2]))
-        return output
+    def forward(self, *batches: Tensor) -> list[Tensor]:
+        """Each (B, T, 3, H, W) uint8 -> (B, T, K, H/4, W/4)."""
+        tokens = self.network.encode(_fold(batches)[None])[0]
+        return [self.network.refine(part) for part in _unfold(tokens, batches)]
+
+
+def _fold(batches: Sequence[Tensor]) -> Tensor:
+    """All frames of all batches, (N, 3, H, W), normalised."""
+    return normalise_images(torch.cat([images.flatten(0, 1) for images in batches]))
+
+
+def _unfold(folded: Tensor, batches: Sequence[Tensor]) -> list[Tensor]:
+    """What was made of those frames, (N, ...), batch by batch: (B, T, ...)."""
+    parts = folded.split([images.shape[0] * images.shape[1] for images in batches])
+    return [torch.unflatten(part, 0, images.shape[:2]) for part, images in zip(parts, batches, strict=True)]
 
 
 def build_model(config: PoseConfig, stage: StageConfig) -> nn.Module:

@@ -165,6 +165,8 @@ class Recipe:
         initial: Weights (a registered name or a path) that the first stage starts from; empty: from nothing.
         initial_encoder: Weights whose encoder stands in for that of ``initial``, whose blocks then get an embedding that is fitted to
             it (`posecli.training.embedding`); empty: none.
+        initial_share: Part of the initial weights in what is released: between the two ends lies what is better than either, if the
+            rate was low enough (Wortsman et al. 2022).
         data: The sets of stills.
         rendered: The sets of rendered windows.
         stages: Run in order; each starts from the averaged weights of the one before.
@@ -181,12 +183,18 @@ class Recipe:
     gradient_clip: float = 1.0
     initial: str = ""
     initial_encoder: str = ""
+    initial_share: float = 0.0
     rendered: tuple[RenderedConfig, ...] = ()
     augment: AugmentConfig = field(default_factory=AugmentConfig)
 
     def __post_init__(self) -> None:
         if not (self.data or self.rendered) or not self.stages:
             raise ConfigError(f"recipe {self.name}: needs at least one [[data]] or [[rendered]], and one [[stages]]")
+
+        if not 0.0 <= self.initial_share < 1.0 or (self.initial_share and (not self.initial or self.initial_encoder)):
+            raise ConfigError(
+                f"recipe {self.name}: initial_share {self.initial_share:g} must be 0 to 1, of the whole of initial"
+            )
 
     @property
     def shares(self) -> tuple[float, ...]:

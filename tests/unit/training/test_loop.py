@@ -13,6 +13,7 @@ from posecli.errors import ConfigError, PoseCliError
 from posecli.mobile_encoder import MobileEncoderConfig
 from posecli.pose.checkpoint import load_network, save_network
 from posecli.pose.config import PoseConfig
+from posecli.pose.network import PoseNetwork
 from posecli.training import loop
 from posecli.training.batches import stage_batches
 from posecli.training.loop import StepReport, Trainer
@@ -175,3 +176,27 @@ def test_the_encoder_may_come_from_other_weights(drawn_set: Path, tmp_path: Path
         tensors = load_network(path)[1].tensors
         names = [name for name in own if name.startswith(part)]
         assert names and all(torch.equal(own[name], tensors[name].float()) for name in names)
+
+
+def test_a_share_of_the_initial_weights_stays_in_what_is_released(
+    drawn_set: Path, tmp_path: Path, tiny: PoseConfig
+) -> None:
+    _, first = train(RECIPE, drawn_set, tmp_path / "first")
+    path = tmp_path / "tiny.safetensors"
+    save_network(path, first, tiny, metadata={})
+    recipe = replace(RECIPE, initial=str(path), seed=5)
+    _, trained = train(recipe, drawn_set, tmp_path / "trained")
+    _, mixed = train(replace(recipe, initial_share=0.25), drawn_set, tmp_path / "mixed")
+    assert set(mixed) == set(trained)
+    weights = {name: value for name, value in mixed.items() if value.is_floating_point()}  # the others count batches
+    assert all(torch.allclose(v, 0.75 * trained[k] + 0.25 * first[k], atol=1e-6) for k, v in weights.items())
+
+
+def test_only_whole_networks_are_mixed(drawn_set: Path, tmp_path: Path, tiny: PoseConfig) -> None:
+    path = tmp_path / "wide.safetensors"
+    wide = replace(tiny, d_model=32)
+    save_network(path, PoseNetwork(wide).state_dict(), wide, metadata={})
+    with pytest.raises(ConfigError, match="initial_share"):
+        train(replace(RECIPE, initial=str(path), initial_share=0.5), drawn_set, tmp_path / "mixed")
+    with pytest.raises(ConfigError, match="initial_share"):
+        replace(RECIPE, initial_share=0.5)
