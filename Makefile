@@ -52,7 +52,7 @@ fmt: setup ## format the code and apply safe lint fixes
 
 bench: setup ## run the benchmarks that README quotes
 	$(ONE_THREAD) $(BIN)/python tests/benchmarks/bench_scan.py
-	$(ONE_THREAD) $(BIN)/python tests/benchmarks/bench_complexity.py glsmamba-s glsmamba-b
+	$(ONE_THREAD) $(BIN)/python tests/benchmarks/bench_complexity.py glsmamba-s glsmamba-m glsmamba-b
 	$(ONE_THREAD) $(BIN)/python tests/benchmarks/bench_packing.py
 	$(ONE_THREAD) $(BIN)/python tests/benchmarks/bench_memory.py
 	$(ONE_THREAD) $(BIN)/posecli bench

@@ -14,7 +14,7 @@ from posecli.pose.estimator import PoseEstimator
 from posecli.pose.network import PoseNetwork
 from posecli.weights import WEIGHTS
 
-DEFAULT_CONFIG = "glsmamba-s"
+DEFAULT_CONFIG = "glsmamba-m"
 
 
 @dataclass(frozen=True)

@@ -42,7 +42,7 @@ def annotate(
     npz: options.Npz = None,
     weights: Annotated[
         str, typer.Option("--weights", help="Pose weights: a name (posecli weights list) or a file.")
-    ] = "glsmamba-s",
+    ] = "glsmamba-m",
     detector: Annotated[
         str, typer.Option("--detector", help="Who finds people: embedded, yolo, or full-frame.")
     ] = "embedded",

@@ -65,7 +65,7 @@ def keypoints(
         str,
         typer.Option("--boxes", help="given: the labelled boxes. detected: a detector's (videos: posecli annotate)."),
     ] = "given",
-    weights: Annotated[str, typer.Option("--weights", help="Pose weights: a name or a file.")] = "glsmamba-s",
+    weights: Annotated[str, typer.Option("--weights", help="Pose weights: a name or a file.")] = "glsmamba-m",
     detector: Annotated[str, typer.Option("--detector", help="For detected boxes.")] = "embedded",
     detector_weights: Annotated[
         str | None, typer.Option("--detector-weights", help="Detector weights: a name or a file.")

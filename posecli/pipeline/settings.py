@@ -48,7 +48,7 @@ class AnnotateSettings:
         fov_deg: Of the camera, for the rough place of people in 3D, see `posecli.lifting.trajectory`.
     """
 
-    weights: str = "glsmamba-s"
+    weights: str = "glsmamba-m"
     detector: str = "embedded"
     detector_weights: str | None = None
     boxes: Mapping[int, Detections] | None = None

@@ -163,9 +163,10 @@ POSE_CONFIGS: Mapping[str, PoseConfig] = MappingProxyType(
     {
         "glsmamba-b": _PAPER,
         "glsmamba-h": replace(_PAPER, encoder=ViTPoseConfig(embed_dim=1280, depth=32, num_heads=16)),
+        "glsmamba-m": replace(_SMALL, crop_hw=(256, 192)),
         "glsmamba-s": _SMALL,
         "glsmamba-xs": replace(
-            _SMALL, encoder=MobileEncoderConfig(width=1.0), crop_hw=(192, 128), d_model=48, num_global_blocks=1
+            _SMALL, encoder=MobileEncoderConfig(width=1.0), crop_hw=(192, 160), d_model=48, num_global_blocks=1
         ),
     }
 )

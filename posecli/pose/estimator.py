@@ -111,7 +111,7 @@ class PoseEstimator:
     @classmethod
     def load(
         cls,
-        weights: str | Path = "glsmamba-s",
+        weights: str | Path = "glsmamba-m",
         *,
         device: str = "cpu",
         backend: str = "auto",

@@ -339,7 +339,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="a PNG; replaced where it exists")
     parser.add_argument("--mediapipe", type=Path, required=True, help="interpreter of the environment with mediapipe")
     parser.add_argument("--mediapipe-boxes", choices=("none", "ours"), default="none", help="whose boxes it is given")
-    parser.add_argument("--weights", default="glsmamba-s", help="posecli's, a name or a file")
+    parser.add_argument("--weights", default="glsmamba-m", help="posecli's, a name or a file")
     parser.add_argument("--max-kilobytes", type=int, default=900, help="the picture is made as small as this asks")
     arguments = parser.parse_args()
     annotations: dict[Path, Annotation] = {}

@@ -18,7 +18,7 @@ NUM_PEOPLE = 3
 MIN_PCK = 0.65
 
 
-@pytest.mark.parametrize("name", ["glsmamba-s", "personnet"])
+@pytest.mark.parametrize("name", ["glsmamba-m", "glsmamba-s", "glsmamba-xs", "personnet", "posecli-lifter"])
 def test_every_weight_has_its_card(name: str, repository: Path) -> None:
     assert name in WEIGHTS
     card = (repository / "weights" / f"{name}.md").read_text(encoding="utf-8")
@@ -62,6 +62,6 @@ def test_most_points_are_near_the_rendered_truth(annotation: Annotation, reposit
 def test_the_run_record_names_both_weights(annotation: Annotation) -> None:
     """It named the detector where the detector's weights belong."""
     assert [(used["role"], used["name"]) for used in annotation.run["weights"]] == [
-        ("pose", "glsmamba-s"),
+        ("pose", "glsmamba-m"),
         ("detector", "personnet"),
     ]

@@ -108,7 +108,7 @@ def test_a_config_and_weights_together_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="both given"):
         Subject.prepare(config="glsmamba-s", weights="glsmamba-s", device="cpu", folder=tmp_path)
     trained = Subject.prepare(config=None, weights=None, device="cpu", folder=tmp_path)
-    assert (trained.config, trained.has_random_weights) == ("glsmamba-s", False)
+    assert (trained.config, trained.has_random_weights) == ("glsmamba-m", False)
 
 
 def test_clips_are_written_in_the_size_asked_for(tmp_path: Path) -> None:
