@@ -195,6 +195,8 @@ class Recipe:
             raise ConfigError(
                 f"recipe {self.name}: initial_share {self.initial_share:g} must be 0 to 1, of the whole of initial"
             )
+        if self.initial_share and self.stages[-1].part != "network":
+            raise ConfigError(f"recipe {self.name}: initial_share needs a last stage that trains the network")
 
     @property
     def shares(self) -> tuple[float, ...]:

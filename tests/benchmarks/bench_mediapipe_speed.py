@@ -3,7 +3,7 @@
 MediaPipe needs numpy below 2, so it lives in an environment of its own; both sides count the processor time of their own process:
 
     python -m venv /tmp/mediapipe && /tmp/mediapipe/bin/pip install mediapipe==0.10.21
-    python tests/benchmarks/bench_mediapipe_speed.py VIDEO --python /tmp/mediapipe/bin/python --config glsmamba-s glsmamba-xs
+    python tests/benchmarks/bench_mediapipe_speed.py VIDEO --python /tmp/mediapipe/bin/python --config glsmamba-{m,s,xs}
 
 MediaPipe: one call of ``process`` a frame, the person being tracked (it looks for people again only where it lost the one it had).
 posecli, pose stage: crops, network and heatmap decoding of one person in clip mode. posecli, whole: `annotate`, from reading the file

@@ -1,6 +1,6 @@
 """The whole of `posecli annotate` on a 720p clip of one person at 30 frames a second: is it faster than the video plays?
 
-    python tests/benchmarks/bench_realtime.py [VIDEO] [--config glsmamba-xs glsmamba-s] [--threads 2] [--json]
+    python tests/benchmarks/bench_realtime.py [VIDEO] [--config glsmamba-xs glsmamba-s glsmamba-m] [--threads 2] [--json]
 
 Through the Python API, everything as by default: decoding, detection, tracking, poses, smoothing, writing; no overlay; loading of
 weights included. Without VIDEO the surroundings of one person in the example clip are enlarged to 1280x720, 300 frames, forwards and
@@ -112,7 +112,7 @@ def main() -> int:
     """Print one line a config."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("video", type=Path, nargs="?")
-    parser.add_argument("--config", nargs="+", default=[JUDGED, "glsmamba-s"])
+    parser.add_argument("--config", nargs="+", default=[JUDGED, "glsmamba-s", "glsmamba-m"])
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--json", action="store_true", help="print one JSON object")

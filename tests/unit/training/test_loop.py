@@ -200,3 +200,5 @@ def test_only_whole_networks_are_mixed(drawn_set: Path, tmp_path: Path, tiny: Po
         train(replace(RECIPE, initial=str(path), initial_share=0.5), drawn_set, tmp_path / "mixed")
     with pytest.raises(ConfigError, match="initial_share"):
         replace(RECIPE, initial_share=0.5)
+    with pytest.raises(ConfigError, match="last stage"):
+        replace(RECIPE, initial=str(path), initial_share=0.5, stages=STAGES[:1])
