@@ -25,6 +25,7 @@ from posecli.training.checkpoint import FILE_NAME, read_checkpoint, recipe_finge
 from posecli.training.embedding import fit_embedding
 from posecli.training.linear_head import fit_linear_head
 from posecli.training.losses import heatmap_loss
+from posecli.training.mixing import mix_weights
 from posecli.training.models import EncoderPretraining, NetworkTraining, build_model, carry_over, start_training
 from posecli.training.norms import add_norms, fit_norms, without_norms
 from posecli.training.optimisation import Optimisation, decay_groups
@@ -121,20 +122,11 @@ class Trainer:
                 averaged = without_norms(self.model, averaged)
             if self.stage_index + 1 == len(self.recipe.stages):
                 self._save()
-                return self._mixed({k.removeprefix("network."): v.clone() for k, v in averaged.items()})
+                trained = {k.removeprefix("network."): v.clone() for k, v in averaged.items()}
+                return mix_weights(trained, self._initial or {}, self.recipe.initial_share)
             self.stage_index += 1
             self._start_stage(previous=averaged)
             self._save()
-
-    def _mixed(self, trained: dict[str, Tensor]) -> dict[str, Tensor]:
-        """With the recipe's share of the initial weights."""
-        share = self.recipe.initial_share
-        if not share or self._initial is None:
-            return trained
-        return {
-            name: value.lerp(self._initial[name].to(value), share) if value.is_floating_point() else value
-            for name, value in trained.items()
-        }
 
     def _fit_embedding(self) -> None:
         """The recipe's initial blocks, under another encoder than theirs, get the tokens they know."""
@@ -197,15 +189,12 @@ class Trainer:
         placed = [Batch(*(tensor.to(self.device, non_blocking=True) for tensor in batch)) for batch in batches]
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.stage.precision == "bf16"):
             heatmaps = self.model(*(batch.images for batch in placed))
-        loss = sum(
-            (
-                heatmap_loss(
-                    maps, batch.cells, batch.is_labelled, sigma=self.recipe.sigma, steadiness=self.recipe.steadiness
-                )
-                for maps, batch in zip(heatmaps, placed, strict=True)
-            ),
-            start=torch.zeros((), device=self.device),
-        )
+        sigma, steadiness = self.recipe.sigma, self.recipe.steadiness
+        losses = [
+            heatmap_loss(maps, batch.cells, batch.is_labelled, sigma=sigma, steadiness=steadiness)
+            for maps, batch in zip(heatmaps, placed, strict=True)
+        ]
+        loss = torch.stack(losses).sum()
         loss.backward()
         return float(loss.detach()) / len(batches)
 

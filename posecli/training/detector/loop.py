@@ -25,6 +25,7 @@ from posecli.training.detector.data import Picture, load_pictures
 from posecli.training.detector.initialise import initialise, initialise_from_nothing
 from posecli.training.detector.loss import Targets, assign, box_loss, make_targets, score_loss
 from posecli.training.detector.recipe import DetectorRecipe, read_detector_recipe
+from posecli.training.mixing import mix_weights
 from posecli.training.norms import add_norms, fit_norms, without_norms
 from posecli.training.optimisation import Optimisation, decay_groups
 from posecli.training.recipe import recipe_facts
@@ -135,11 +136,7 @@ class DetectorTrainer:
                 write_checkpoint(self.checkpoint_path, self.optimisation.state(), fingerprint=self._fingerprint)
         averaged = self.optimisation.averaged
         trained = without_norms(self.model, averaged) if self.recipe.has_norms else averaged
-        return self._mixed(trained) if self.recipe.initial_share else trained
-
-    def _mixed(self, trained: dict[str, Tensor]) -> dict[str, Tensor]:
-        share = self.recipe.initial_share
-        return {name: trained[name].lerp(value, share) for name, value in self._first.items()}
+        return mix_weights(trained, self._first, self.recipe.initial_share)
 
     def _train_step(self) -> DetectorStep:
         start = time.perf_counter()
