@@ -189,9 +189,10 @@ class Trainer:
         placed = [Batch(*(tensor.to(self.device, non_blocking=True) for tensor in batch)) for batch in batches]
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.stage.precision == "bf16"):
             heatmaps = self.model(*(batch.images for batch in placed))
-        sigma, steadiness = self.recipe.sigma, self.recipe.steadiness
+        recipe = self.recipe
+        weights = {"sigma": recipe.sigma, "steadiness": recipe.steadiness, "precision": recipe.precision}
         losses = [
-            heatmap_loss(maps, batch.cells, batch.is_labelled, sigma=sigma, steadiness=steadiness)
+            heatmap_loss(maps, batch.cells, batch.is_labelled, **weights)
             for maps, batch in zip(heatmaps, placed, strict=True)
         ]
         loss = torch.stack(losses).sum()

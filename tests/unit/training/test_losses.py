@@ -7,9 +7,10 @@ import torch
 from torch import Tensor
 
 from posecli.pose.heatmaps import encode
-from posecli.training.losses import heatmap_loss, keypoint_weights
+from posecli.training.losses import heatmap_loss, keypoint_weights, off_centre
 
 SIZE = (12, 10)
+WIDE = (24, 20)
 SIGMA = 1.5
 
 
@@ -55,3 +56,53 @@ def test_steadiness_means_nothing_to_a_single_frame() -> None:
     cells, labelled, perfect = truth(frames=1)
     losses = [heatmap_loss(perfect + 0.1, cells, labelled, sigma=SIGMA, steadiness=s) for s in (0.0, 3.0)]
     assert losses[0] == losses[1]
+
+
+def centred(frames: int = 2) -> tuple[Tensor, Tensor, Tensor]:
+    """As `truth`, on maps large enough for peaks to lie far from their labels."""
+    cells = 6 + torch.rand(2, frames, 19, 2, generator=torch.Generator().manual_seed(1)) * 8
+    return cells, torch.ones(2, frames, 19, dtype=torch.bool), encode(cells, WIDE, SIGMA)
+
+
+def moved_by(cells: Tensor, x: float) -> Tensor:
+    """Perfect maps of points that lie x cells farther right."""
+    return encode(cells + torch.tensor([x, 0.0]), WIDE, SIGMA)
+
+
+def test_a_map_that_is_right_is_not_off_centre_even_where_the_border_cuts_it() -> None:
+    cells, labelled, perfect = truth()
+    assert off_centre(perfect, perfect, cells, labelled) == 0.0
+    assert heatmap_loss(perfect, cells, labelled, sigma=SIGMA, precision=3.0) == 0.0
+
+
+def test_off_centre_is_the_distance_that_the_window_around_the_label_shows() -> None:
+    cells, labelled, perfect = centred()
+    # of two Gaussians' product the centre lies between theirs: squared maps have variance 1.125, the window 9
+    shown = 0.3 * 9.0 / (9.0 + SIGMA**2 / 2)
+    found = off_centre(moved_by(cells, 0.3), perfect, cells, labelled)
+    assert float(found) == pytest.approx(0.5 * shown**2, rel=0.02)
+
+
+def test_a_cell_off_costs_more_with_precision_and_a_far_peak_does_not() -> None:
+    cells, labelled, _ = centred()
+    for x, is_dearer in ((1.0, True), (8.0, False)):
+        maps = moved_by(cells, x)
+        plain, precise = (heatmap_loss(maps, cells, labelled, sigma=SIGMA, precision=p) for p in (0.0, 1.0))
+        assert bool(precise > plain + 0.1) == is_dearer
+        assert bool(precise == plain) != is_dearer
+
+
+def test_precision_pulls_towards_the_label() -> None:
+    cells, labelled, perfect = centred()
+    maps = moved_by(cells, 1.0).requires_grad_()
+    (gradient,) = torch.autograd.grad(off_centre(maps, perfect, cells, labelled), maps)
+    after = off_centre((maps - 50.0 * gradient).detach(), perfect, cells, labelled)
+    assert after < off_centre(maps.detach(), perfect, cells, labelled)
+
+
+def test_points_without_a_label_or_outside_the_crop_are_not_off_centre() -> None:
+    cells, labelled, perfect = centred()
+    maps = moved_by(cells, 1.0)
+    assert off_centre(maps, perfect, cells, torch.zeros_like(labelled)) == 0.0
+    outside = torch.full_like(cells, torch.nan)
+    assert off_centre(maps, perfect, outside, labelled) == 0.0
