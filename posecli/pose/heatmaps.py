@@ -42,8 +42,8 @@ def encode(cells: Tensor, size_hw: tuple[int, int], sigma: float) -> Tensor:
         (..., K, h, w) float32.
     """
     height, width = size_hw
-    ys = torch.arange(height, dtype=torch.float32)
-    xs = torch.arange(width, dtype=torch.float32)
+    ys = torch.arange(height, dtype=torch.float32, device=cells.device)
+    xs = torch.arange(width, dtype=torch.float32, device=cells.device)
     far = torch.nan_to_num(cells, nan=-1e4)
     scale = -0.5 / sigma**2
     along_y = torch.exp(scale * (ys - far[..., 1:2]) ** 2)

@@ -106,3 +106,10 @@ def test_points_without_a_label_or_outside_the_crop_are_not_off_centre() -> None
     assert off_centre(maps, perfect, cells, torch.zeros_like(labelled)) == 0.0
     outside = torch.full_like(cells, torch.nan)
     assert off_centre(maps, perfect, outside, labelled) == 0.0
+
+
+def test_targets_are_made_where_the_maps_are() -> None:
+    """On a device without numbers, so that no accelerator is needed: a tensor made elsewhere would be refused."""
+    cells, labelled, maps = (tensor.to("meta") for tensor in truth())
+    assert encode(cells, SIZE, SIGMA).device.type == "meta"
+    assert heatmap_loss(maps, cells, labelled, sigma=SIGMA, steadiness=1.0).device.type == "meta"
