@@ -190,9 +190,15 @@ class Trainer:
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.stage.precision == "bf16"):
             heatmaps = self.model(*(batch.images for batch in placed))
         recipe = self.recipe
-        weights = {"sigma": recipe.sigma, "steadiness": recipe.steadiness, "precision": recipe.precision}
         losses = [
-            heatmap_loss(maps, batch.cells, batch.is_labelled, **weights)
+            heatmap_loss(
+                maps,
+                batch.cells,
+                batch.is_labelled,
+                sigma=recipe.sigma,
+                steadiness=recipe.steadiness,
+                precision=recipe.precision,
+            )
             for maps, batch in zip(heatmaps, placed, strict=True)
         ]
         loss = torch.stack(losses).sum()

@@ -50,14 +50,15 @@ def heatmap_loss(
     Returns:
         Scalar. The factor 100 puts it near 1 at the start; AdamW does not notice.
     """
+    predicted = predicted.float()
     target = encode(cells, (predicted.shape[-2], predicted.shape[-1]), sigma)
-    error = predicted.float() - target
+    error = predicted - target
     weights = is_labelled.float() * keypoint_weights().to(error.device)
     loss = _mean_square(error, weights)
     if steadiness and error.shape[1] > 1:
         loss = loss + steadiness * _mean_square(error.diff(dim=1), torch.minimum(weights[:, 1:], weights[:, :-1]))
     if precision:
-        loss = loss + precision * off_centre(predicted.float(), target, cells, is_labelled)
+        loss = loss + precision * off_centre(predicted, target, cells, is_labelled)
     return loss
 
 
@@ -80,7 +81,7 @@ def off_centre(predicted: Tensor, target: Tensor, cells: Tensor, is_labelled: Te
     peaks = predicted.detach().flatten(-2).argmax(dim=-1)
     width = predicted.shape[-1]
     found = torch.stack([peaks % width, peaks // width], dim=-1)
-    is_near = is_labelled & ((found - torch.nan_to_num(cells, nan=-1e4)).norm(dim=-1) < _NEAR_CELLS)
+    is_near = is_labelled & ((found - cells).norm(dim=-1) < _NEAR_CELLS)
     if not is_near.any():
         return predicted.new_zeros(())
     maps, places = (predicted[is_near], target[is_near]), cells[is_near]
@@ -90,10 +91,10 @@ def off_centre(predicted: Tensor, target: Tensor, cells: Tensor, is_labelled: Te
 
 def _centre(maps: Tensor, places: Tensor) -> Tensor:
     """(N, 2): centre of mass of maps (N, h, w), weighted by a Gaussian around ``places`` (N, 2), relative to them."""
-    ys, xs = (torch.arange(side, device=maps.device) for side in maps.shape[-2:])
+    height, width = maps.shape[-2:]
+    seen = maps * encode(places, (height, width), _SIGHT_CELLS)
+    ys, xs = (torch.arange(side, device=maps.device) for side in (height, width))
     across, down = xs - places[:, :1], ys - places[:, 1:]
-    along_x, along_y = (torch.exp(-0.5 * (away / _SIGHT_CELLS) ** 2) for away in (across, down))
-    seen = maps * along_y[:, :, None] * along_x[:, None, :]
     mass = seen.sum(dim=(-2, -1)).clamp(min=1e-6)
     moments = (seen.sum(dim=-2) * across).sum(dim=-1), (seen.sum(dim=-1) * down).sum(dim=-1)
     return torch.stack(moments, dim=-1) / mass[:, None]

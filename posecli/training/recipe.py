@@ -161,7 +161,7 @@ class Recipe:
         seed: Decides initialisation, sampling and augmentation.
         sigma: Gaussian target, cells.
         steadiness: Weight of errors that change from frame to frame, see `posecli.training.losses.heatmap_loss`.
-        precision: Weight of peaks that are near but not right, likewise.
+        precision: Weight of peaks that are near but not right, likewise (a stage's ``precision`` is its numbers' format).
         ema_decay: Decay of the averaged weights, which are the ones released.
         initial: Weights (a registered name or a path) that the first stage starts from; empty: from nothing.
         initial_encoder: Weights whose encoder stands in for that of ``initial``, whose blocks then get an embedding that is fitted to
