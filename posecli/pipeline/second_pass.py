@@ -18,6 +18,7 @@ from posecli.people.sightings import ColourTable
 from posecli.people.tracker import TrackLedger
 from posecli.people.tracks import stitch_tracks
 from posecli.pipeline.settings import AnnotateSettings, Persons
+from posecli.pose.crossings import mend_crossings
 from posecli.pose.sides import settle_sides
 from posecli.pose.smoothing import jitter, smooth_sequence
 from posecli.records import FloatArray, FrameTable, IntArray, PoseSequence
@@ -106,8 +107,8 @@ def finish_poses(
         settings: How.
 
     Returns:
-        The finished tracks by id, and facts for the run record: suspect switches, places where left and right were exchanged,
-        jitter before and after.
+        The finished tracks by id, and facts for the run record: suspect switches, points set back after crossings, places where
+        left and right were exchanged, jitter before and after.
     """
     time_s, first = collected.frames.time_s, collected.first_frame
     stitched = stitch_tracks(
@@ -125,9 +126,11 @@ def finish_poses(
         replace(p, interpolated=np.asarray(np.isnan(p.raw_keypoints).all(axis=(1, 2)), np.bool_))
         for p in stitched.poses
     ]
+    before = [_jitter(pose, time_s, first) for pose in choose_persons(poses, settings.persons)]
+    num_exchanged = num_set_back = 0
+    if settings.smooth:  # whoever is not wanted may still be in the way of those who are
+        poses, num_set_back = mend_crossings(poses, time_s, settings.crossings, first_frame_index=first)
     poses = choose_persons(poses, settings.persons)
-    before = [_jitter(pose, time_s, first) for pose in poses]
-    num_exchanged = 0
     if settings.smooth:
         settled = [settle_sides(pose, time_s, settings.sides, first_frame_index=first) for pose in poses]
         num_exchanged = sum(count for _, count in settled)
@@ -136,6 +139,7 @@ def finish_poses(
     after = [_jitter(pose, time_s, first) for pose in poses]
     facts = {
         "suspect_switches": [asdict(suspect) for suspect in stitched.suspects],
+        "points_set_back": num_set_back,
         "sides_exchanged": num_exchanged,
         "jitter": {"raw": _mean(before), "smoothed": _mean(after), "unit": "box sizes per second squared"},
     }

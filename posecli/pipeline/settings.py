@@ -12,6 +12,7 @@ from posecli.lifting.bones import check_height
 from posecli.lifting.trajectory import DEFAULT_FOV_DEG, Camera
 from posecli.people.tracker_config import TrackerConfig
 from posecli.people.tracks import StitchConfig
+from posecli.pose.crossings import CrossingsConfig
 from posecli.pose.sides import SidesConfig
 from posecli.pose.smoothing import SmoothingConfig
 from posecli.pose.windows import WindowMode
@@ -37,7 +38,8 @@ class AnnotateSettings:
         hop: Frames between two windows; ``None``: as many as a window holds (``clip``), 1 (``key``).
         mirror: Whether everybody is looked at (and lifted) a second time in the mirror: twice the time, more accurate.
         persons: Whom to keep: everybody, the largest person, or whoever is seen longest.
-        smooth: Whether left and right are settled over time and keypoints smoothed (the raw ones are kept either way).
+        smooth: Whether points that slipped onto somebody else are set back, left and right are settled over time and keypoints
+            smoothed (the raw ones are kept either way).
         start_s: First second to annotate.
         end_s: Where to stop.
         image_fps: Frames a second that a folder of images counts as, exact: ``25``, ``29.97`` or ``30000/1001``.
@@ -69,6 +71,7 @@ class AnnotateSettings:
     fov_deg: float = DEFAULT_FOV_DEG
     tracker: TrackerConfig = field(default_factory=TrackerConfig)
     stitch: StitchConfig = field(default_factory=StitchConfig)
+    crossings: CrossingsConfig = field(default_factory=CrossingsConfig)
     sides: SidesConfig = field(default_factory=SidesConfig)
     smoothing: SmoothingConfig = field(default_factory=SmoothingConfig)
 
