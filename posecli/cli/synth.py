@@ -47,6 +47,9 @@ def windows(
     hard: Annotated[
         bool, typer.Option("--hard", help="Blur, things in front and low light in most windows, not in some.")
     ] = False,
+    crowded: Annotated[
+        bool, typer.Option("--crowded", help="Somebody else close in front or behind in every window.")
+    ] = False,
     workers: _Workers = 1,
     quiet: options.Quiet = False,
 ) -> None:
@@ -56,9 +59,12 @@ def windows(
     """
     from posecli.training.synthetic.rendering import render_windows
 
+    if hard and crowded:
+        raise ConfigError("windows are either --hard or --crowded", hint="render two folders")
+    style = "hard" if hard else "crowded" if crowded else "usual"
     paths = _paths(avatars, motion, environments, photographs, leave_out_modulo, split)
     with console.progress("render", unit="steps") as line:
-        render_windows(paths, out, count=count, seed=seed, hard=hard, num_workers=workers, report=line)
+        render_windows(paths, out, count=count, seed=seed, style=style, num_workers=workers, report=line)
     console.info(f"{out}: {count} windows")
 
 

@@ -23,7 +23,7 @@ from posecli.training.synthetic.clip_scene import ClipConfig, stage_clip
 from posecli.training.synthetic.degrade import degrade, random_degradation
 from posecli.training.synthetic.labels import OUTSIDE, PersonTruth, frame_truth
 from posecli.training.synthetic.scene import Scene, render_frame
-from posecli.training.synthetic.window import HARD, USUAL
+from posecli.training.synthetic.window import STYLES
 from posecli.video.sheet import contact_sheet
 from posecli.video.sink import VideoSink
 from posecli.video.source import probe
@@ -136,7 +136,7 @@ def _render_clip(
             truths.append(frame_truth(scene, frame, rendered))
             if frame == 0:
                 person_px = _person_px(truths[0], config)
-                style = HARD if config.is_hard else USUAL
+                style = STYLES["hard" if config.is_hard else "usual"]
                 how = random_degradation(
                     rng,
                     person_px=person_px,

@@ -14,7 +14,7 @@ from posecli.atomic import write_atomic
 from posecli.errors import ConfigError, FormatError, OutputError
 from posecli.training.synthetic.assets import AssetPaths, Assets, describe, open_assets
 from posecli.training.synthetic.shards import WINDOWS_PER_SHARD, count_windows, shard_name, write_shard
-from posecli.training.synthetic.window import HARD, USUAL, WindowStyle, render_window
+from posecli.training.synthetic.window import STYLES, WindowStyle, render_window
 
 RENDERER_VERSION = 2  # other pictures for the same seed: another number
 _RECORD = "rendering.json"
@@ -33,7 +33,7 @@ def render_windows(
     *,
     count: int,
     seed: int,
-    hard: bool = False,
+    style: str = "usual",
     num_workers: int = 1,
     report: Callable[[int, int], None] | None = None,
 ) -> None:
@@ -46,7 +46,7 @@ def render_windows(
         folder: Created if missing.
         count: Windows in the end.
         seed: Any number.
-        hard: Motion blur, covers and low light in most windows instead of some.
+        style: One of `posecli.training.synthetic.window.STYLES`.
         num_workers: Processes.
         report: Called with (done, all) windows after every file.
 
@@ -56,7 +56,7 @@ def render_windows(
         OutputError: The folder cannot be written.
     """
     open_assets(paths)  # mistakes are told here, not by a worker
-    _claim(folder, {"version": RENDERER_VERSION, "seed": seed, **describe(paths), **({"hard": True} if hard else {})})
+    _claim(folder, {"version": RENDERER_VERSION, "seed": seed, **describe(paths), **_style_facts(style)})
     jobs = [
         _Job(number, number * WINDOWS_PER_SHARD, min(WINDOWS_PER_SHARD, count - number * WINDOWS_PER_SHARD))
         for number in range(-(-count // WINDOWS_PER_SHARD))
@@ -65,10 +65,15 @@ def render_windows(
     done = count - sum(job.count for job in missing)
     if report is not None:
         report(done, count)
-    for finished in _run(_Worker(paths, folder, seed, HARD if hard else USUAL), missing, num_workers):
+    for finished in _run(_Worker(paths, folder, seed, STYLES[style]), missing, num_workers):
         done += finished
         if report is not None:
             report(done, count)
+
+
+def _style_facts(style: str) -> dict[str, bool]:
+    """What is written beside the windows; of the usual ones nothing."""
+    return {name: True for name in STYLES if name == style != "usual"}
 
 
 def _run(worker: _Worker, jobs: list[_Job], num_workers: int) -> Iterator[int]:

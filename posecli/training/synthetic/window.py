@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Final
 
 import numpy as np
 
@@ -37,16 +38,23 @@ _EXPOSURES = ((2.0, 1), (7.0, 3), (18.0, 5))  # moved less than so many px: so m
 
 @dataclass(frozen=True, slots=True)
 class WindowStyle:
-    """How often things go wrong, 0 to 1: ``long_exposure`` (motion blur), ``covered`` by something flat, ``dark``, ``soft`` (lens)."""
+    """How often things go wrong, 0 to 1: ``long_exposure`` (motion blur), ``covered`` by something flat, ``dark``, ``soft`` (lens).
+
+    ``is_crowded``: always somebody close in front or behind, instead of sometimes somebody near.
+    """
 
     long_exposure: float
     covered: float
     dark: float
     soft: float
+    is_crowded: bool = False
 
 
-USUAL = WindowStyle(long_exposure=0.4, covered=0.22, dark=0.1, soft=0.25)
-HARD = WindowStyle(long_exposure=0.95, covered=0.6, dark=0.35, soft=0.5)
+STYLES: Final = {
+    "usual": WindowStyle(long_exposure=0.4, covered=0.22, dark=0.1, soft=0.25),
+    "hard": WindowStyle(long_exposure=0.95, covered=0.6, dark=0.35, soft=0.5),
+    "crowded": WindowStyle(long_exposure=0.4, covered=0.1, dark=0.1, soft=0.25, is_crowded=True),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +80,7 @@ class RenderedWindow:
     kind: str
 
 
-def render_window(assets: Assets, *, seed: int, index: int, style: WindowStyle = USUAL) -> RenderedWindow:
+def render_window(assets: Assets, *, seed: int, index: int, style: WindowStyle = STYLES["usual"]) -> RenderedWindow:
     """Render a window; the same for the same assets, seed, index and style.
 
     Raises:
@@ -93,7 +101,7 @@ def _try_window(assets: Assets, style: WindowStyle, rng: np.random.Generator) ->
     main = _random_actor(assets, rng, timing)
     main.move(-main.hips.mean(axis=0) * [1, 0, 1])
     view, view_box = _random_view(main, rng)
-    others = [_neighbour(assets, main, view, rng, timing) for _ in range(rng.choice(3, p=[0.55, 0.3, 0.15]))]
+    others = _others(assets, main, view, style, rng, timing)
     camera, box = _frame_person(view, view_box, rng)
     actors = (main, *others)
     num_exposures = _choose_exposures(actors, camera, timing)
@@ -269,17 +277,41 @@ def _sway(camera: Camera, rng: np.random.Generator) -> tuple[Camera, ...]:
     return tuple(cameras)
 
 
-def _neighbour(assets: Assets, main: Actor, view: Camera, rng: np.random.Generator, timing: _Timing) -> Actor:
-    """Somebody before, behind or beside the person, as the camera sees it."""
-    actor = _random_actor(assets, rng, timing)
+def _others(
+    assets: Assets, main: Actor, view: Camera, style: WindowStyle, rng: np.random.Generator, timing: _Timing
+) -> list[Actor]:
+    count = int(rng.choice(3, p=[0.55, 0.3, 0.15])) + int(style.is_crowded)
+    place = _place_close if style.is_crowded else _place_near
+    actors = []
+    for _ in range(count):
+        actors.append(_random_actor(assets, rng, timing))
+        place(actors[-1], main, view, rng)
+    return actors
+
+
+def _place_near(actor: Actor, main: Actor, view: Camera, rng: np.random.Generator) -> None:
+    """Before, behind or beside the person, as the camera sees it."""
+    behind = rng.uniform(0.25, 2.5) if rng.random() < 0.6 else -rng.uniform(0.25, _room(main, view, 1.0))
+    _place(actor, main, view, behind, rng.normal(0, 0.45))
+
+
+def _place_close(actor: Actor, main: Actor, view: Camera, rng: np.random.Generator) -> None:
+    """So that the two cover each other, mostly the person that counts."""
+    behind = rng.uniform(0.25, 0.9) if rng.random() < 0.3 else -rng.uniform(0.25, _room(main, view, 1.4))
+    _place(actor, main, view, behind, rng.normal(0, 0.25))
+
+
+def _room(main: Actor, view: Camera, limit_m: float) -> float:
+    """How far before the person somebody may stand without filling the picture, m."""
+    return min(limit_m, float(np.linalg.norm(view.position - main.hips.mean(axis=0))) * 0.4)
+
+
+def _place(actor: Actor, main: Actor, view: Camera, behind_m: float, aside_m: float) -> None:
     ahead = view.rotation[2] * [1, 0, 1]
     ahead /= max(float(np.linalg.norm(ahead)), 1e-6)
     aside = np.array([ahead[2], 0.0, -ahead[0]])
-    distance = float(np.linalg.norm(view.position - main.hips.mean(axis=0)))
-    forward = rng.uniform(0.25, 2.5) if rng.random() < 0.6 else -rng.uniform(0.25, min(1.0, distance * 0.4))
-    place = ahead * forward + aside * rng.normal(0, 0.45)
+    place = ahead * behind_m + aside * aside_m
     actor.move(place - actor.hips.mean(axis=0) * [1, 0, 1])
-    return actor
 
 
 def _things(assets: Assets, main: Actor, view: Camera, rng: np.random.Generator) -> tuple[Body, ...]:

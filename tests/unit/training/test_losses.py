@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from posecli.pose.heatmaps import encode
+from posecli.skeletons import POSECLI19
 from posecli.training.losses import heatmap_loss, keypoint_weights, off_centre
 
 SIZE = (12, 10)
@@ -90,6 +91,17 @@ def test_a_cell_off_costs_more_with_precision_and_a_far_peak_does_not() -> None:
         plain, precise = (heatmap_loss(maps, cells, labelled, sigma=SIGMA, precision=p) for p in (0.0, 1.0))
         assert bool(precise > plain + 0.1) == is_dearer
         assert bool(precise == plain) != is_dearer
+
+
+def test_an_eye_off_centre_costs_four_times_what_a_hip_does() -> None:
+    cells, labelled, perfect = centred()
+
+    def cost(name: str) -> float:
+        maps, k = perfect.clone(), POSECLI19.index(name)
+        maps[:, :, k] = moved_by(cells, 0.3)[:, :, k]
+        return float(off_centre(maps, perfect, cells, labelled))
+
+    assert cost("left_eye") / cost("left_hip") == pytest.approx(0.107 / 0.025, rel=0.02)
 
 
 def test_precision_pulls_towards_the_label() -> None:

@@ -300,7 +300,7 @@ def test_windows_of_another_kind_are_not_mixed_in(asset_paths: AssetPaths, tmp_p
     with pytest.raises(ConfigError, match="seed differ"):
         render_windows(asset_paths, tmp_path, count=1, seed=2)
     with pytest.raises(ConfigError, match="hard differ"):
-        render_windows(asset_paths, tmp_path, count=1, seed=1, hard=True)
+        render_windows(asset_paths, tmp_path, count=1, seed=1, style="hard")
 
 
 def test_held_out_names() -> None:
