@@ -21,11 +21,11 @@ from posecli.errors import ConfigError
 from posecli.geometry import box_area, intersection_area
 from posecli.pose.crops import ENLARGE
 from posecli.records import BoolArray, FloatArray, IntArray, PoseSequence
-from posecli.skeletons import Skeleton, get_skeleton
+from posecli.skeletons import POSECLI19, Skeleton, get_skeleton
 
 Float64Array = NDArray[np.float64]
 
-_ROWS_AT_ONCE = 50_000
+_FRAMES_AT_ONCE = 2_000
 _MIN_STEP_S = 1e-4
 _Points = tuple[IntArray, IntArray]
 """Rows and keypoints, (n,) each."""
@@ -71,17 +71,77 @@ def mend_crossings(
         The tracks in the same order, and how many points were set back.
     """
     config = config or CrossingsConfig()
+    skeleton = get_skeleton(poses[0].skeleton) if poses else POSECLI19
+    keypoints, scores = [pose.keypoints for pose in poses], [pose.scores for pose in poses]
+    num_lost = 0
+    for stretch in _stretches(poses, np.asarray(time_s, np.float64), first_frame_index, config.max_claim_s):
+        for track, rows, points, places in _slipped(stretch, skeleton, config):
+            if keypoints[track] is poses[track].keypoints:
+                keypoints[track], scores[track] = keypoints[track].copy(), scores[track].copy()
+            keypoints[track][rows, points] = places
+            scores[track][rows, points] *= config.score_factor
+            num_lost += len(rows)
+    mended = [
+        pose if k is pose.keypoints else replace(pose, keypoints=k, scores=s)
+        for pose, k, s in zip(poses, keypoints, scores, strict=True)
+    ]
+    return mended, num_lost
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """Some rows of a track, from ``start`` on: ``frames`` (n,), ``times`` (n,) s, ``keypoints`` (n, K, 2), ``boxes`` (n, 4).
+
+    ``is_judged`` (n,): the others are there for what comes before and after.
+    """
+
+    track: int
+    start: int
+    frames: IntArray
+    times: Float64Array
+    keypoints: FloatArray
+    boxes: FloatArray
+    is_judged: BoolArray
+
+
+def _stretches(
+    poses: Sequence[PoseSequence], time_s: Float64Array, first_frame_index: int, margin_s: float
+) -> Iterator[list[_Part]]:
+    """The tracks in stretches of frames with a margin on both sides: memory does not grow with the video."""
     if len(poses) < 2:
-        return list(poses), 0
-    table = _Table(poses)
-    claims = _Claims(table, get_skeleton(poses[0].skeleton), config)
+        return
+    firsts, lasts = (np.array([pose.frame_indices[end] for pose in poses]) for end in (0, -1))
+    for start in range(int(firsts.min()), int(lasts.max()) + 1, _FRAMES_AT_ONCE):
+        stop = min(start + _FRAMES_AT_ONCE, int(lasts.max()) + 1)
+        at = time_s[[start - first_frame_index, stop - 1 - first_frame_index]]
+        low = first_frame_index + int(np.searchsorted(time_s, at[0] - margin_s))
+        high = first_frame_index + int(np.searchsorted(time_s, at[1] + margin_s, side="right"))
+        parts = []
+        for track in np.flatnonzero((firsts < high) & (lasts >= low)).tolist():
+            pose = poses[track]
+            rows = slice(*np.searchsorted(pose.frame_indices, (low, high)).tolist())
+            frames = pose.frame_indices[rows]
+            is_judged = np.asarray((frames >= start) & (frames < stop), np.bool_)
+            times = time_s[frames - first_frame_index]
+            parts.append(_Part(track, rows.start, frames, times, pose.keypoints[rows], pose.boxes[rows], is_judged))
+        if len(parts) > 1:
+            yield parts
+
+
+def _slipped(
+    parts: Sequence[_Part], skeleton: Skeleton, config: CrossingsConfig
+) -> Iterator[tuple[int, IntArray, IntArray, NDArray[np.float64]]]:
+    """Of each track with any: its number, rows (n,) and keypoints (n,) that slipped, and the places (n, 2) they are set back to."""
+    table = _Table(parts)
+    claims = _Claims(table, skeleton.flip_indices, config)
     paths = np.full(table.points.shape, np.nan)
-    for pose, part, rows in table.tracks():
-        times = np.asarray(time_s, np.float64)[pose.frame_indices - first_frame_index]
-        paths[part] = _paths(pose.keypoints, rows, claims.is_claimed[part], times, config.max_claim_s)
+    for part, at, rows in table.tracks():
+        paths[at] = _paths(part, rows, claims.is_claimed[at], config.max_claim_s)
     is_lost = claims.lost(np.linalg.norm(table.points - paths, axis=-1) / table.sizes[:, None])
-    mended = [_set_back(pose, rows, paths[part], is_lost[part], config) for pose, part, rows in table.tracks()]
-    return mended, int(is_lost.sum())
+    for part, at, rows in table.tracks():
+        row, point = np.nonzero(is_lost[at] & part.is_judged[rows][:, None])
+        if len(row):
+            yield part.track, part.start + rows[row], point, paths[at][row, point]
 
 
 class _Table:
@@ -90,24 +150,24 @@ class _Table:
     People keep apart most of the time: what is here is little beside the tracks.
     """
 
-    def __init__(self, poses: Sequence[PoseSequence]) -> None:
-        self._poses = poses
-        boxes = np.concatenate([pose.boxes for pose in poses])
-        frames = np.concatenate([pose.frame_indices for pose in poses])
+    def __init__(self, parts: Sequence[_Part]) -> None:
+        self._parts = parts
+        boxes = np.concatenate([part.boxes for part in parts])
+        frames = np.concatenate([part.frames for part in parts])
         found = list(_meetings(frames, _seen_parts(boxes)))
         met = np.unique(np.concatenate([np.zeros(0, np.int64), *(rows for pair in found for rows in pair)]))
         self.pairs = [(np.searchsorted(met, first), np.searchsorted(met, second)) for first, second in found]
-        self._starts = np.cumsum([0, *(len(pose) for pose in poses)])
+        self._starts = np.cumsum([0, *(len(part.frames) for part in parts)])
         self._ends = np.searchsorted(met, self._starts)
         self._met = met
         self.sizes = np.sqrt(np.maximum(box_area(boxes[met]), 1.0)).astype(np.float64)
-        self.points = np.concatenate([pose.keypoints[rows] for pose, _, rows in self.tracks()]).astype(np.float64)
+        self.points = np.concatenate([part.keypoints[rows] for part, _, rows in self.tracks()]).astype(np.float64)
 
-    def tracks(self) -> Iterator[tuple[PoseSequence, slice, IntArray]]:
-        """Of each track: itself, its part of the table, and which of its rows that is."""
-        for i, pose in enumerate(self._poses):
-            part = slice(int(self._ends[i]), int(self._ends[i + 1]))
-            yield pose, part, self._met[part] - self._starts[i]
+    def tracks(self) -> Iterator[tuple[_Part, slice, IntArray]]:
+        """Of each track: itself, where it is in the table, and which of its rows these are."""
+        for i, part in enumerate(self._parts):
+            at = slice(int(self._ends[i]), int(self._ends[i + 1]))
+            yield part, at, self._met[at] - self._starts[i]
 
 
 def _seen_parts(boxes: FloatArray) -> FloatArray:
@@ -125,26 +185,24 @@ def _meetings(frames: IntArray, boxes: FloatArray) -> Iterator[tuple[IntArray, I
         at = np.flatnonzero(ordered[distance:] == ordered[:-distance])
         if not len(at):
             return
-        for start in range(0, len(at), _ROWS_AT_ONCE):
-            chosen = at[start : start + _ROWS_AT_ONCE]
-            first, second = order[chosen], order[chosen + distance]
-            meets = intersection_area(boxes[first], boxes[second]) > 0.0
-            yield first[meets], second[meets]
+        first, second = order[at], order[at + distance]
+        meets = intersection_area(boxes[first], boxes[second]) > 0.0
+        yield first[meets], second[meets]
 
 
 class _Claims:
     """Which points lie where another person's do, and whose: ``is_claimed`` (M, K)."""
 
-    def __init__(self, table: _Table, skeleton: Skeleton, config: CrossingsConfig) -> None:
+    def __init__(self, table: _Table, flip_indices: IntArray, config: CrossingsConfig) -> None:
         self._config = config
         self.is_claimed: BoolArray = np.zeros(table.points.shape[:2], np.bool_)
         self._found: list[tuple[_Points, _Points]] = []
         for first, second in table.pairs:
-            self._add(table, first, second, skeleton)
+            self._add(table, first, second, flip_indices)
 
-    def _add(self, table: _Table, first: IntArray, second: IntArray, skeleton: Skeleton) -> None:
+    def _add(self, table: _Table, first: IntArray, second: IntArray, flip_indices: IntArray) -> None:
         limit = self._config.near_size * np.minimum(table.sizes[first], table.sizes[second])[:, None]
-        orders = (np.arange(len(skeleton)), skeleton.flip_indices)  # a left knee may have slipped onto a right one
+        orders = (np.arange(len(flip_indices)), flip_indices)  # a left knee may have slipped onto a right one
         near = [np.linalg.norm(table.points[first] - table.points[second][:, k], axis=-1) < limit for k in orders]
         is_claim = np.logical_or(*near).sum(axis=1) >= self._config.min_points
         for order, is_near in zip(orders, near, strict=True):
@@ -163,18 +221,16 @@ class _Claims:
         return is_lost
 
 
-def _paths(
-    keypoints: FloatArray, rows: IntArray, is_claimed: BoolArray, times: Float64Array, max_claim_s: float
-) -> Float64Array:
+def _paths(part: _Part, rows: IntArray, is_claimed: BoolArray, max_claim_s: float) -> Float64Array:
     """(m, K, 2): straight from the last undisputed place to the next; NaN where there is none, or the claim lasts too long.
 
     Args:
-        keypoints: (T, K, 2) of a track.
+        part: Of a track.
         rows: (m,) of its rows.
         is_claimed: (m, K) of these.
-        times: (T,) seconds.
         max_claim_s: See `CrossingsConfig`.
     """
+    keypoints, times = part.keypoints, part.times
     paths = np.full((len(rows), *keypoints.shape[1:]), np.nan)
     for k in np.flatnonzero(is_claimed.any(axis=0)):
         points = keypoints[:, k].astype(np.float64)
@@ -187,15 +243,3 @@ def _paths(
         share = ((times[rows[wanted]] - times[low]) / np.maximum(times[high] - times[low], _MIN_STEP_S))[:, None]
         paths[wanted, k] = points[low] * (1.0 - share) + points[high] * share
     return paths
-
-
-def _set_back(
-    pose: PoseSequence, rows: IntArray, paths: Float64Array, is_lost: BoolArray, config: CrossingsConfig
-) -> PoseSequence:
-    row, point = np.nonzero(is_lost)
-    if not len(row):
-        return pose
-    keypoints, scores = pose.keypoints.copy(), pose.scores.copy()
-    keypoints[rows[row], point] = paths[row, point]
-    scores[rows[row], point] *= config.score_factor
-    return replace(pose, keypoints=keypoints, scores=scores)

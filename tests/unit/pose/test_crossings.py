@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from posecli.errors import ConfigError
+from posecli.pose import crossings
 from posecli.pose.crossings import CrossingsConfig, mend_crossings
 from posecli.records import PoseSequence
 from posecli.skeletons import POSECLI19
@@ -106,6 +107,18 @@ def test_rows_are_found_by_frame_and_time_not_by_place() -> None:
     mended, same_count = mend_crossings([later(wrong, 5), later(other, 12)], TIMES + 7.0, first_frame_index=1000)
     assert same_count == count
     np.testing.assert_allclose(mended[0].keypoints, expected[0].keypoints[5:], atol=1e-3)
+
+
+@pytest.mark.parametrize("frames_at_once", [1, 7, 25, 26])
+def test_long_videos_are_gone_through_in_stretches(monkeypatch: pytest.MonkeyPatch, frames_at_once: int) -> None:
+    one, other = crossing()
+    wrong = slipped(one, other, slice(22, 29), HEAD)
+    expected, count = mend_crossings([wrong, other], TIMES)
+    monkeypatch.setattr(crossings, "_FRAMES_AT_ONCE", frames_at_once)
+    mended, same_count = mend_crossings([wrong, other], TIMES)
+    assert same_count == count
+    np.testing.assert_array_equal(mended[0].keypoints, expected[0].keypoints)
+    np.testing.assert_array_equal(mended[0].scores, expected[0].scores)
 
 
 def test_a_handshake_a_ghost_and_an_embrace_are_left_alone() -> None:
