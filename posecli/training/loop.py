@@ -197,7 +197,7 @@ class Trainer:
                 batch.is_labelled,
                 sigma=recipe.sigma,
                 steadiness=recipe.steadiness,
-                precision=recipe.precision,
+                exactness=recipe.exactness,
             )
             for maps, batch in zip(heatmaps, placed, strict=True)
         ]

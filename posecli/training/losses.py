@@ -30,14 +30,14 @@ def heatmap_loss(
     *,
     sigma: float,
     steadiness: float = 0.0,
-    precision: float = 0.0,
+    exactness: float = 0.0,
 ) -> Tensor:
     """Squared error against Gaussian targets, averaged over the labelled maps; and that of the changes from frame to frame.
 
     A labelled point outside the crop has an all-zero target: the network learns to stay silent about what it cannot see. Every
     frame of a window is supervised, so that the same weights serve both window modes. An error that stays the same is as wrong as
     one that comes and goes, but does not tremble: ``steadiness`` weighs the difference. A peak that is off by a cell costs a map
-    little beside one in the wrong place, yet OKS and angles want it right: ``precision`` weighs `off_centre`.
+    little beside one in the wrong place, yet OKS and angles want it right: ``exactness`` weighs `off_centre`.
 
     Args:
         predicted: (B, T, K, h, w).
@@ -45,7 +45,7 @@ def heatmap_loss(
         is_labelled: (B, T, K) bool.
         sigma: Cells.
         steadiness: Weight of the squared error of the changes between neighbouring frames.
-        precision: Weight of `off_centre`.
+        exactness: Weight of `off_centre`.
 
     Returns:
         Scalar. The factor 100 puts it near 1 at the start; AdamW does not notice.
@@ -57,8 +57,8 @@ def heatmap_loss(
     loss = _mean_square(error, weights)
     if steadiness and error.shape[1] > 1:
         loss = loss + steadiness * _mean_square(error.diff(dim=1), torch.minimum(weights[:, 1:], weights[:, :-1]))
-    if precision:
-        loss = loss + precision * off_centre(predicted, target, cells, is_labelled)
+    if exactness:
+        loss = loss + exactness * off_centre(predicted, target, cells, is_labelled)
     return loss
 
 

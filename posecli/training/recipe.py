@@ -161,7 +161,7 @@ class Recipe:
         seed: Decides initialisation, sampling and augmentation.
         sigma: Gaussian target, cells.
         steadiness: Weight of errors that change from frame to frame, see `posecli.training.losses.heatmap_loss`.
-        precision: Weight of peaks that are near but not right, likewise (a stage's ``precision`` is its numbers' format).
+        exactness: Weight of peaks that are near but not right, likewise.
         ema_decay: Decay of the averaged weights, which are the ones released.
         initial: Weights (a registered name or a path) that the first stage starts from; empty: from nothing.
         initial_encoder: Weights whose encoder stands in for that of ``initial``, whose blocks then get an embedding that is fitted to
@@ -180,7 +180,7 @@ class Recipe:
     seed: int = 0
     sigma: float = 2.0
     steadiness: float = 0.0
-    precision: float = 0.0
+    exactness: float = 0.0
     ema_decay: float = 0.999
     gradient_clip: float = 1.0
     initial: str = ""

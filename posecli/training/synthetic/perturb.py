@@ -22,6 +22,7 @@ from posecli.training.synthetic.rotations import (
 _CHEST = BONE_INDEX["Spine2"]
 _SIGN = MappingProxyType({"Left": 1.0, "Right": -1.0})
 _SPINE = tuple(BONE_INDEX[name] for name in ("Spine", "Spine1", "Spine2", "Neck", "Head", "LeftEye", "RightEye"))
+_HEAD = tuple(BONE_INDEX[name] for name in ("Neck", "Head", "LeftEye", "RightEye"))
 _BENDING = MappingProxyType(
     {"Spine": 0.3, "Spine1": 0.6, "Spine2": 0.9, "Neck": 1.0, "Head": 1.0, "LeftEye": 1.0, "RightEye": 1.0}
 )
@@ -234,6 +235,22 @@ def jitter(motion: BodyMotion, rng: np.random.Generator, *, spread: float) -> Bo
             anchor = rotations[:, bones[k]].copy()
             local = anchor @ turn @ np.swapaxes(anchor, -1, -2)
             rotations[:, list(bones[k:])] = local[:, None] @ rotations[:, list(bones[k:])]
+    return BodyMotion(rotations, motion.roots)
+
+
+def turn_head(motion: BodyMotion, rng: np.random.Generator) -> BodyMotion:
+    """Look down, up, aside, or with the head inclined, while the body does what it does; half of it in the neck."""
+    spread = np.radians([18.0, 28.0, 9.0])
+    start = rng.normal(0, 1, 3) * spread + np.radians([6.0, 0.0, 0.0])  # people look down more than up
+    end = start + rng.normal(0, 0.4, 3) * spread
+    limit = np.radians([50.0, 70.0, 25.0])
+    angles = np.clip(start + (end - start) * _swing_curve(len(motion.roots), rng)[:, None], -limit, limit) / 2
+    turn = about_y(angles[:, 1]) @ about_x(angles[:, 0]) @ about_z(angles[:, 2])
+    rotations = motion.rotations.copy()
+    for bones in (_HEAD, _HEAD[1:]):
+        anchor = rotations[:, bones[0]].copy()
+        local = anchor @ turn @ np.swapaxes(anchor, -1, -2)
+        rotations[:, list(bones)] = local[:, None] @ rotations[:, list(bones)]
     return BodyMotion(rotations, motion.roots)
 
 

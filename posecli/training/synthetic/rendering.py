@@ -16,7 +16,7 @@ from posecli.training.synthetic.assets import AssetPaths, Assets, describe, open
 from posecli.training.synthetic.shards import WINDOWS_PER_SHARD, count_windows, shard_name, write_shard
 from posecli.training.synthetic.window import STYLES, WindowStyle, render_window
 
-RENDERER_VERSION = 2  # other pictures for the same seed: another number
+RENDERER_VERSION = 3  # other pictures for the same seed: another number
 _RECORD = "rendering.json"
 
 

@@ -19,7 +19,7 @@ from posecli.training.synthetic.garments import backpack_mesh, hat_meshes, skirt
 from posecli.training.synthetic.labels import OUTSIDE, VISIBLE, PersonTruth, frame_truth
 from posecli.training.synthetic.lighting import Environment
 from posecli.training.synthetic.occluders import Cover, random_cover, random_textures, seat_prop, table_prop
-from posecli.training.synthetic.perturb import vary_pose
+from posecli.training.synthetic.perturb import turn_head, vary_pose
 from posecli.training.synthetic.rotations import Reals, about_x, about_y
 from posecli.training.synthetic.scene import Scene, render_frame
 from posecli.training.synthetic.shading import Light
@@ -32,6 +32,7 @@ _MIN_SEEN_POINTS = 5
 _MIN_SEEN_PART = 0.2
 _MARGIN_PX = 24  # of the background beyond the picture, for a moving camera
 _MIN_DEPTH_M = 0.3
+_HEADS_TURNED = 0.65
 _INSTANTS = 9  # while the shutter is open
 _EXPOSURES = ((2.0, 1), (7.0, 3), (18.0, 5))  # moved less than so many px: so many of them
 
@@ -197,6 +198,8 @@ def _random_actor(assets: Assets, rng: np.random.Generator, timing: _Timing) -> 
     start = rng.uniform(0, max(clip.duration_s - times[-1], 0.0)) - times[0]
     recorded = clip.sample(avatar.rig, times + start)
     motion, kind, is_grounded = vary_pose(recorded, assets.clips, avatar.rig, times, rng)
+    if rng.random() < _HEADS_TURNED:
+        motion = turn_head(motion, rng)
     whole = clip.sample(avatar.rig, np.linspace(0, clip.duration_s, 30))
     floor = None if is_grounded else recorded_floor(avatar.rig, whole)
     if is_grounded and kind in {"tumbling", "invented", "tilted"} and rng.random() < 0.4:

@@ -73,7 +73,7 @@ def moved_by(cells: Tensor, x: float) -> Tensor:
 def test_a_map_that_is_right_is_not_off_centre_even_where_the_border_cuts_it() -> None:
     cells, labelled, perfect = truth()
     assert off_centre(perfect, perfect, cells, labelled) == 0.0
-    assert heatmap_loss(perfect, cells, labelled, sigma=SIGMA, precision=3.0) == 0.0
+    assert heatmap_loss(perfect, cells, labelled, sigma=SIGMA, exactness=3.0) == 0.0
 
 
 def test_off_centre_is_the_distance_that_the_window_around_the_label_shows() -> None:
@@ -84,11 +84,11 @@ def test_off_centre_is_the_distance_that_the_window_around_the_label_shows() -> 
     assert float(found) == pytest.approx(0.5 * shown**2, rel=0.02)
 
 
-def test_a_cell_off_costs_more_with_precision_and_a_far_peak_does_not() -> None:
+def test_a_cell_off_costs_more_with_exactness_and_a_far_peak_does_not() -> None:
     cells, labelled, _ = centred()
     for x, is_dearer in ((1.0, True), (8.0, False)):
         maps = moved_by(cells, x)
-        plain, precise = (heatmap_loss(maps, cells, labelled, sigma=SIGMA, precision=p) for p in (0.0, 1.0))
+        plain, precise = (heatmap_loss(maps, cells, labelled, sigma=SIGMA, exactness=p) for p in (0.0, 1.0))
         assert bool(precise > plain + 0.1) == is_dearer
         assert bool(precise == plain) != is_dearer
 
@@ -104,7 +104,7 @@ def test_an_eye_off_centre_costs_four_times_what_a_hip_does() -> None:
     assert cost("left_eye") / cost("left_hip") == pytest.approx(0.107 / 0.025, rel=0.02)
 
 
-def test_precision_pulls_towards_the_label() -> None:
+def test_exactness_pulls_towards_the_label() -> None:
     cells, labelled, perfect = centred()
     maps = moved_by(cells, 1.0).requires_grad_()
     (gradient,) = torch.autograd.grad(off_centre(maps, perfect, cells, labelled), maps)

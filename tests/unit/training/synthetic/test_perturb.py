@@ -9,7 +9,7 @@ import pytest
 
 from posecli.training.synthetic.assets import AssetPaths
 from posecli.training.synthetic.motion import BodyMotion, MotionClip, read_motions
-from posecli.training.synthetic.perturb import POSE_KINDS, lie, seat, stand_on_hands, take_bones, vary_pose
+from posecli.training.synthetic.perturb import POSE_KINDS, lie, seat, stand_on_hands, take_bones, turn_head, vary_pose
 from posecli.training.synthetic.rig import ARMS, BONE_INDEX, Rig
 from posecli.training.synthetic.rotations import about_z
 
@@ -85,3 +85,28 @@ def test_taken_bones_hang_on_their_new_anchor(rig: Rig, motion: BodyMotion) -> N
     lowered = about_z(-1.0) @ about_z(-1.2) @ about_z(1.0) @ [1, 0, 0]
     assert arm == pytest.approx(np.tile(lowered, (5, 1)), abs=2e-3)
     assert np.array_equal(mixed.rotations[:, BONE_INDEX["RightArm"]], motion.rotations[:, BONE_INDEX["RightArm"]])
+
+
+def test_turned_heads_leave_the_body_alone_and_keep_their_eyes(rig: Rig, motion: BodyMotion) -> None:
+    head = [BONE_INDEX[name] for name in ("Neck", "Head", "LeftEye", "RightEye")]
+    body = np.setdiff1d(np.arange(len(BONE_INDEX)), head)
+    turns = []
+    for seed in range(60):
+        turned = turn_head(motion, np.random.default_rng(seed))
+        np.testing.assert_array_equal(turned.rotations[:, body], motion.rotations[:, body])
+        np.testing.assert_array_equal(turned.roots, motion.roots)
+        change = np.swapaxes(motion.rotations[:, head], -1, -2) @ turned.rotations[:, head]
+        np.testing.assert_allclose(
+            change[:, 2:], change[:, 1:2].repeat(2, axis=1), atol=1e-6
+        )  # eyes turn with the head
+        turns.append(np.degrees(np.arccos(np.clip((np.trace(change[0, 1]) - 1) / 2, -1, 1))))
+    assert 15 < np.median(turns) < 45
+    assert max(turns) < 95
+
+
+def test_heads_look_down_more_than_up(rig: Rig, motion: BodyMotion) -> None:
+    def pitch(some: BodyMotion) -> float:
+        return float(-some.rotations[:, BONE_INDEX["Head"], 1, 2].mean())  # of the direction the face looks in
+
+    before = pitch(motion)
+    assert np.mean([pitch(turn_head(motion, np.random.default_rng(seed))) > before for seed in range(200)]) > 0.55
