@@ -7,14 +7,13 @@ from pathlib import Path
 
 import torch
 
+from posecli.defaults import POSE_WEIGHTS
 from posecli.errors import ConfigError
 from posecli.pose.checkpoint import save_network
 from posecli.pose.config import get_pose_config
 from posecli.pose.estimator import PoseEstimator
 from posecli.pose.network import PoseNetwork
 from posecli.weights import WEIGHTS
-
-DEFAULT_CONFIG = "glsmamba-m"
 
 
 @dataclass(frozen=True)
@@ -52,7 +51,7 @@ class Subject:
             raise ConfigError("--config and --weights were both given", hint="weights carry their own config; give one")
         if weights is not None:
             return cls(weights, weights, False, PoseEstimator.load(weights, device=device))
-        name = config or DEFAULT_CONFIG
+        name = config or POSE_WEIGHTS
         is_trained = name in WEIGHTS
         source = name if is_trained else str(save_random(name, folder / f"{name}.safetensors"))
         return cls(name, source, not is_trained, PoseEstimator.load(source, device=device))

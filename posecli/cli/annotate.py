@@ -10,6 +10,7 @@ import typer
 
 from posecli.cli import console, options
 from posecli.cli.threads import make_threads_patient, set_threads
+from posecli.defaults import LIFTER_WEIGHTS, POSE_WEIGHTS
 from posecli.errors import EXIT_WARNINGS, ConfigError
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ def annotate(
     coco_results: Annotated[Path | None, typer.Option("--coco-results", help="Also write a COCO results list.")] = None,
     posetrack: Annotated[Path | None, typer.Option("--posetrack", help="Also write a PoseTrack18 file.")] = None,
     in_3d: Annotated[bool, typer.Option("--3d", help="Also find the poses in 3D.")] = False,
-    lifter: options.LifterWeights = "posecli-lifter",
+    lifter: options.LifterWeights = LIFTER_WEIGHTS,
     height: options.BodyHeight = 170.0,
     fov: options.FieldOfView = 55.0,
     trc: options.Trc = None,
@@ -42,7 +43,7 @@ def annotate(
     npz: options.Npz = None,
     weights: Annotated[
         str, typer.Option("--weights", help="Pose weights: a name (posecli weights list) or a file.")
-    ] = "glsmamba-m",
+    ] = POSE_WEIGHTS,
     detector: Annotated[
         str, typer.Option("--detector", help="Who finds people: embedded, yolo, or full-frame.")
     ] = "embedded",

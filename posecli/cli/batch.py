@@ -11,6 +11,7 @@ import typer
 
 from posecli.cli import console, options
 from posecli.cli.threads import make_threads_patient
+from posecli.defaults import LIFTER_WEIGHTS, POSE_WEIGHTS
 from posecli.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -56,12 +57,12 @@ def batch(
         float | None, typer.Option("--timeout", metavar="SECONDS", help="Give up a video that takes longer.")
     ] = None,
     in_3d: Annotated[bool, typer.Option("--3d", help="Also find the poses in 3D.")] = False,
-    lifter: options.LifterWeights = "posecli-lifter",
+    lifter: options.LifterWeights = LIFTER_WEIGHTS,
     height: options.BodyHeight = 170.0,
     fov: options.FieldOfView = 55.0,
     weights: Annotated[
         str, typer.Option("--weights", help="Pose weights: a name (posecli weights list) or a file.")
-    ] = "glsmamba-m",
+    ] = POSE_WEIGHTS,
     detector: Annotated[
         str, typer.Option("--detector", help="Who finds people: embedded, yolo, or full-frame.")
     ] = "embedded",

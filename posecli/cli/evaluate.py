@@ -13,6 +13,7 @@ from posecli.cli import console, evaluate_lifter, options
 from posecli.cli.evaluate_joints import joints
 from posecli.cli.evaluated_clips import KeypointOptions, annotate_clips, estimate_clips, read_clips
 from posecli.cli.threads import make_threads_patient
+from posecli.defaults import POSE_WEIGHTS
 from posecli.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ def keypoints(
         str,
         typer.Option("--boxes", help="given: the labelled boxes. detected: a detector's (videos: posecli annotate)."),
     ] = "given",
-    weights: Annotated[str, typer.Option("--weights", help="Pose weights: a name or a file.")] = "glsmamba-m",
+    weights: Annotated[str, typer.Option("--weights", help="Pose weights: a name or a file.")] = POSE_WEIGHTS,
     detector: Annotated[str, typer.Option("--detector", help="For detected boxes.")] = "embedded",
     detector_weights: Annotated[
         str | None, typer.Option("--detector-weights", help="Detector weights: a name or a file.")

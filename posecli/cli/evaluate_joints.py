@@ -10,6 +10,7 @@ import typer
 
 from posecli.cli import console, options
 from posecli.cli.threads import make_threads_patient
+from posecli.defaults import LIFTER_WEIGHTS
 from posecli.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ def joints(
     ] = False,
     weights: Annotated[
         str, typer.Option("--weights", help="For a data set: lifter weights, a name or a file.")
-    ] = "posecli-lifter",
+    ] = LIFTER_WEIGHTS,
     h36m: Annotated[
         Path | None,
         typer.Option("--h36m", help="Human3.6M: MotionBERT's .pkl file, or VideoPose3D's data_3d_h36m.npz."),

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from posecli.cli import console, options
+from posecli.defaults import LIFTER_WEIGHTS
 from posecli.errors import ConfigError
 
 _COLUMNS = {
@@ -22,7 +23,7 @@ _COLUMNS = {
 
 def lifter(
     mocap: Annotated[Path, typer.Argument(metavar="MOCAP", help="Recorded joints, an NPZ.", exists=True)],
-    weights: Annotated[str, typer.Option("--weights", help="3D weights: a name or a file.")] = "posecli-lifter",
+    weights: Annotated[str, typer.Option("--weights", help="3D weights: a name or a file.")] = LIFTER_WEIGHTS,
     frames: Annotated[str, typer.Option("--frames", help="Lengths of the clips.")] = "243,81,27",
     mirror: Annotated[
         bool, typer.Option("--mirror/--once", help="Look a second time in the mirror, as papers do.")

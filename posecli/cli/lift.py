@@ -10,6 +10,7 @@ import typer
 
 from posecli.cli import console, options
 from posecli.cli.threads import make_threads_patient, set_threads
+from posecli.defaults import LIFTER_WEIGHTS
 
 if TYPE_CHECKING:
     from posecli.lifting.lifter import Lifter
@@ -21,7 +22,7 @@ def lift(
     out: Annotated[Path, typer.Option("--out", "-o", help="The JSON to write: the same poses, and in 3D.")],
     weights: Annotated[
         str, typer.Option("--weights", help="Weights for 3D: a name (posecli weights list) or a file.")
-    ] = "posecli-lifter",
+    ] = LIFTER_WEIGHTS,
     height: options.BodyHeight = 170.0,
     fov: options.FieldOfView = 55.0,
     trc: options.Trc = None,

@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from posecli.defaults import LIFTER_WEIGHTS
 from posecli.errors import DeviceError
 from posecli.lifting.blocks import PlaneScan
 from posecli.lifting.bones import check_height, steady_bones, to_standard_size
@@ -27,8 +28,6 @@ from posecli.lifting.trajectory import DEFAULT_FOV_DEG, Camera, root_trajectory
 from posecli.records import Annotation, FloatArray, PoseSequence, PoseSequence3D
 from posecli.skeletons import H36M17, STANDARD_HEIGHT_CM, get_skeleton, to_h36m17
 from posecli.ssm import resolve_backend
-
-DEFAULT_WEIGHTS = "posecli-lifter"
 
 # Of the training data: posecli's own, and Human3.6M.
 _RATE_HZ = {"person": 30.0, "image": 50.0}
@@ -113,7 +112,7 @@ class Lifter:
         self._mirror_order = torch.from_numpy(H36M17.flip_indices.copy()).to(self.device)
 
     @classmethod
-    def load(cls, name_or_path: str | Path = DEFAULT_WEIGHTS, **options: Any) -> Lifter:
+    def load(cls, name_or_path: str | Path = LIFTER_WEIGHTS, **options: Any) -> Lifter:
         """A lifter from weights.
 
         Args:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
+from posecli.defaults import DETECTOR_WEIGHTS
 from posecli.errors import ConfigError
 from posecli.records import Detections, Frame
 
@@ -81,7 +82,7 @@ def _create_network(kind: str, weights: str | None, *, device: str, min_score: f
         from posecli.people import embedded
 
         score = embedded.DEFAULT_MIN_SCORE if min_score is None else min_score
-        return embedded.EmbeddedDetector(weights or embedded.DEFAULT_WEIGHTS, device=device, min_score=score)
+        return embedded.EmbeddedDetector(weights or DETECTOR_WEIGHTS, device=device, min_score=score)
     from posecli.people import yolo
 
     if weights is None:

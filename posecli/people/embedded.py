@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
+from posecli.defaults import DETECTOR_WEIGHTS
 from posecli.encoder import fold_batch_norms, place
 from posecli.errors import ConfigError, WeightsError
 from posecli.geometry import clip_boxes
@@ -27,7 +28,6 @@ from posecli.records import Detections, FloatArray, Frame, ImageArray
 from posecli.weights import LoadedWeights, load_weights
 from posecli.weights.fitting import build_fitting
 
-DEFAULT_WEIGHTS = "personnet"
 DEFAULT_MIN_SCORE = 0.15  # what is left is the tracker's to judge
 LONGER_SIDES_PX = (512, 288)
 MAX_BATCH = 8
@@ -54,7 +54,7 @@ class EmbeddedDetector:
 
     def __init__(
         self,
-        weights: str = DEFAULT_WEIGHTS,
+        weights: str = DETECTOR_WEIGHTS,
         *,
         device: str = "cpu",
         min_score: float = DEFAULT_MIN_SCORE,

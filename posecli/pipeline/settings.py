@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field
 from fractions import Fraction
 from typing import Any, Literal, get_args
 
+from posecli.defaults import POSE_WEIGHTS
 from posecli.errors import ConfigError
 from posecli.lifting.bones import check_height
 from posecli.lifting.trajectory import DEFAULT_FOV_DEG, Camera
@@ -50,7 +51,7 @@ class AnnotateSettings:
         fov_deg: Of the camera, for the rough place of people in 3D, see `posecli.lifting.trajectory`.
     """
 
-    weights: str = "glsmamba-m"
+    weights: str = POSE_WEIGHTS
     detector: str = "embedded"
     detector_weights: str | None = None
     boxes: Mapping[int, Detections] | None = None

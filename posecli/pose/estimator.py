@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from posecli.crew import Crew
+from posecli.defaults import POSE_WEIGHTS
 from posecli.encoder import CompactEncoder, normalise_images, place
 from posecli.errors import ConfigError, DeviceError
 from posecli.geometry import CropTransform
@@ -111,7 +112,7 @@ class PoseEstimator:
     @classmethod
     def load(
         cls,
-        weights: str | Path = "glsmamba-m",
+        weights: str | Path = POSE_WEIGHTS,
         *,
         device: str = "cpu",
         backend: str = "auto",
