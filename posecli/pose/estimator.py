@@ -82,7 +82,7 @@ class PoseEstimator:
         sha256: str = "",
         device: str = "cpu",
         backend: str = "auto",
-        refinement: Refinement = "smoothed",
+        refinement: Refinement = "centred",
         batch_size: int | None = None,
         is_mirrored: bool = False,
         precision: Precision = "float32",

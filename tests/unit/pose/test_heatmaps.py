@@ -43,6 +43,39 @@ def test_smoothed_decoding_prefers_a_broad_peak_to_a_single_cell() -> None:
     assert scores[0, 0] == pytest.approx(0.6)
 
 
+def test_centred_decoding_is_exact_for_a_gaussian_too() -> None:
+    cells = torch.from_numpy(np.random.default_rng(1).uniform(8, 30, (6, 19, 2)).astype(np.float32))
+    maps = encode(cells, (48, 40), 1.5)
+    found, scores = decode(maps, refinement="centred")
+    assert np.abs(found - cells.numpy()).max() < 0.01
+    assert np.array_equal(scores, decode(maps, refinement="smoothed")[1])
+
+
+def test_centred_decoding_goes_to_the_middle_of_a_lopsided_peak_and_no_farther() -> None:
+    maps = (
+        encode(torch.tensor([[[10.0, 20.0]]]), (48, 40), 1.5)
+        + encode(torch.tensor([[[14.0, 20.0]]]), (48, 40), 1.5) * 0.9
+    )
+    maps += 0.8 * encode(torch.tensor([[[32.0, 20.0]]]), (48, 40), 1.5)  # another place altogether
+    peak, _ = decode(maps, refinement="smoothed")
+    found, _ = decode(maps, refinement="centred")
+    xs = torch.arange(40.0)
+    centre = 12.0
+    for _ in range(50):  # the slow obvious way: the place that is the centre of what is seen around it
+        seen = maps[0, 0].square().sum(dim=0) * torch.exp(-0.5 * ((xs - centre) / 3.0) ** 2)
+        centre = float((seen * xs).sum() / seen.sum())
+    assert abs(found[0, 0, 0] - centre) < 0.1 < 0.5 < abs(peak[0, 0, 0] - centre)
+    assert found[0, 0, 1] == pytest.approx(20.0, abs=1e-3)
+
+
+def test_centred_decoding_leaves_points_along_a_border_where_their_peak_is() -> None:
+    maps = encode(torch.tensor([[[1.0, 20.0], [20.0, 46.5]]]), (48, 40), 1.5)
+    peaks, _ = decode(maps, refinement="smoothed")
+    found, _ = decode(maps, refinement="centred")
+    assert found[0, 0, 0] == peaks[0, 0, 0]
+    assert found[0, 1, 1] == peaks[0, 1, 1]
+
+
 def test_quarter_decoding_is_within_a_quarter_cell() -> None:
     cells = torch.tensor([[[10.3, 20.6], [5.0, 7.0]]])
     found, _ = decode(encode(cells, (48, 40), 2.0), refinement="quarter")
