@@ -71,6 +71,7 @@ def sharpness() -> Tensor:
 def off_centre(predicted: Tensor, target: Tensor, cells: Tensor, is_labelled: Tensor) -> Tensor:
     """How far what a map shows around its label lies from the label, averaged over the labelled maps whose peak is near it.
 
+    It puts that centre right, not the peak: read such maps with the refinement ``centred`` of `posecli.pose.heatmaps`.
     Points that OKS wants more exact count more (`sharpness`): eyes four times as much as hips.
 
     What it shows: the centre of its squares, as seen through a Gaussian around the label; of the target, which the border may cut,
