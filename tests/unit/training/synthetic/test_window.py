@@ -32,7 +32,7 @@ from posecli.training.synthetic.split import (
     choose_split,
 )
 from posecli.training.synthetic.textures import stack_textures
-from posecli.training.synthetic.window import RenderedWindow, WindowStyle, render_window
+from posecli.training.synthetic.window import STYLES, RenderedWindow, WindowStyle, render_window
 
 GREY = stack_textures([np.full((8, 8, 4), 200, np.uint8)])
 
@@ -301,6 +301,29 @@ def test_windows_of_another_kind_are_not_mixed_in(asset_paths: AssetPaths, tmp_p
         render_windows(asset_paths, tmp_path, count=1, seed=2)
     with pytest.raises(ConfigError, match="hard differ"):
         render_windows(asset_paths, tmp_path, count=1, seed=1, style="hard")
+
+
+def test_somebody_is_close_in_every_crowded_window(asset_paths: AssetPaths) -> None:
+    assets = open_assets(asset_paths)
+    crowd = [render_window(assets, seed=4, index=i, style=STYLES["crowded"]) for i in range(6)]
+    usual = [render_window(assets, seed=4, index=i) for i in range(6)]
+
+    def hidden(windows: list[RenderedWindow]) -> float:
+        return float(np.mean([window.visibility[2] != 2 for window in windows]))
+
+    assert hidden(crowd) > hidden(usual)
+
+
+def test_windows_are_hard_or_crowded_not_both(asset_paths: AssetPaths, tmp_path: Path) -> None:
+    from typer.testing import CliRunner
+
+    from posecli.cli.synth import app
+
+    places = {"avatars": asset_paths.avatars, "motion": asset_paths.motions, "environments": asset_paths.environments}
+    options = [text for name, path in places.items() for text in (f"--{name}", str(path))]
+    result = CliRunner().invoke(app, ["windows", str(tmp_path), *options, "--count", "1", "--hard", "--crowded"])
+    assert isinstance(result.exception, ConfigError)
+    assert "either --hard or --crowded" in str(result.exception)
 
 
 def test_held_out_names() -> None:
