@@ -15,6 +15,9 @@ stderr (``cli/app.py``); a traceback therefore always means a bug in posecli.
 
 from __future__ import annotations
 
+from dataclasses import fields
+from typing import Any
+
 EXIT_WARNINGS = 3
 EXIT_INTERRUPTED = 130
 
@@ -91,3 +94,19 @@ class OutputError(PoseCliError):
     """An output exists already or cannot be written."""
 
     exit_code = 7
+
+
+def check_above_zero(settings: Any, *, what: str) -> None:
+    """Every field of some settings must be a number above 0.
+
+    Args:
+        settings: A dataclass of numbers only.
+        what: They decide, for the message.
+
+    Raises:
+        ConfigError: One is not.
+    """
+    for field in fields(settings):
+        value = getattr(settings, field.name)
+        if not value > 0:
+            raise ConfigError(f"{what} {field.name} is {value}", hint="give a number above 0")

@@ -17,11 +17,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from posecli.errors import ConfigError
+from posecli.errors import check_above_zero
 from posecli.geometry import box_area, intersection_area
 from posecli.pose.crops import ENLARGE
 from posecli.records import BoolArray, FloatArray, IntArray, PoseSequence
-from posecli.skeletons import POSECLI19, Skeleton, get_skeleton
+from posecli.skeletons import Skeleton, get_skeleton
 
 Float64Array = NDArray[np.float64]
 
@@ -47,9 +47,7 @@ class CrossingsConfig:
     score_factor: float = 0.5
 
     def __post_init__(self) -> None:
-        for name in ("near_size", "min_points", "far_size", "max_claim_s", "score_factor"):
-            if not getattr(self, name) > 0:
-                raise ConfigError(f"crossings {name} is {getattr(self, name)}", hint="give a number above 0")
+        check_above_zero(self, what="crossings")
 
 
 def mend_crossings(
@@ -71,7 +69,9 @@ def mend_crossings(
         The tracks in the same order, and how many points were set back.
     """
     config = config or CrossingsConfig()
-    skeleton = get_skeleton(poses[0].skeleton) if poses else POSECLI19
+    if len(poses) < 2:
+        return list(poses), 0
+    skeleton = get_skeleton(poses[0].skeleton)
     keypoints, scores = [pose.keypoints for pose in poses], [pose.scores for pose in poses]
     num_lost = 0
     for stretch in _stretches(poses, np.asarray(time_s, np.float64), first_frame_index, config.max_claim_s):
@@ -108,8 +108,6 @@ def _stretches(
     poses: Sequence[PoseSequence], time_s: Float64Array, first_frame_index: int, margin_s: float
 ) -> Iterator[list[_Part]]:
     """The tracks in stretches of frames with a margin on both sides: memory does not grow with the video."""
-    if len(poses) < 2:
-        return
     firsts, lasts = (np.array([pose.frame_indices[end] for pose in poses]) for end in (0, -1))
     for start in range(int(firsts.min()), int(lasts.max()) + 1, _FRAMES_AT_ONCE):
         stop = min(start + _FRAMES_AT_ONCE, int(lasts.max()) + 1)
@@ -130,7 +128,7 @@ def _stretches(
 
 def _slipped(
     parts: Sequence[_Part], skeleton: Skeleton, config: CrossingsConfig
-) -> Iterator[tuple[int, IntArray, IntArray, NDArray[np.float64]]]:
+) -> Iterator[tuple[int, IntArray, IntArray, Float64Array]]:
     """Of each track with any: its number, rows (n,) and keypoints (n,) that slipped, and the places (n, 2) they are set back to."""
     table = _Table(parts)
     claims = _Claims(table, skeleton.flip_indices, config)

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from posecli.errors import ConfigError
+from posecli.errors import check_above_zero
 from posecli.records import PoseSequence
 from posecli.skeletons import Skeleton, get_skeleton
 
@@ -37,9 +37,7 @@ class SidesConfig:
     max_gap_s: float = 0.5
 
     def __post_init__(self) -> None:
-        for name in ("motion_weight", "exchange_weight", "max_gap_s"):
-            if not getattr(self, name) > 0:
-                raise ConfigError(f"sides {name} is {getattr(self, name)}", hint="give a number above 0")
+        check_above_zero(self, what="sides")
 
 
 def settle_sides(

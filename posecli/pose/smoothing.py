@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 from scipy.linalg import solveh_banded
 from scipy.ndimage import median_filter
 
-from posecli.errors import ConfigError
+from posecli.errors import check_above_zero
 from posecli.records import BoolArray, FloatArray, PoseSequence
 
 Float64Array = NDArray[np.float64]
@@ -65,9 +65,7 @@ class SmoothingConfig:
     noise_size: float = 0.006
 
     def __post_init__(self) -> None:
-        for name in ("cutoff_hz", "max_gap_s", "outlier_size", "noise_size"):
-            if not getattr(self, name) > 0:
-                raise ConfigError(f"smoothing {name} is {getattr(self, name)}", hint="give a number above 0")
+        check_above_zero(self, what="smoothing")
 
 
 def smooth_sequence(

@@ -21,7 +21,6 @@ from posecli.training.synthetic.rotations import (
 
 _CHEST = BONE_INDEX["Spine2"]
 _SIGN = MappingProxyType({"Left": 1.0, "Right": -1.0})
-_SPINE = tuple(BONE_INDEX[name] for name in ("Spine", "Spine1", "Spine2", "Neck", "Head", "LeftEye", "RightEye"))
 _HEAD = tuple(BONE_INDEX[name] for name in ("Neck", "Head", "LeftEye", "RightEye"))
 _BENDING = MappingProxyType(
     {"Spine": 0.3, "Spine1": 0.6, "Spine2": 0.9, "Neck": 1.0, "Head": 1.0, "LeftEye": 1.0, "RightEye": 1.0}
@@ -231,11 +230,15 @@ def jitter(motion: BodyMotion, rng: np.random.Generator, *, spread: float) -> Bo
     rotations = motion.rotations.copy()
     for bones in (*ARMS.values(), *LEGS.values()):
         for k in range(2):
-            turn = from_vector(rng.normal(0, spread, 3))
-            anchor = rotations[:, bones[k]].copy()
-            local = anchor @ turn @ np.swapaxes(anchor, -1, -2)
-            rotations[:, list(bones[k:])] = local[:, None] @ rotations[:, list(bones[k:])]
+            _turn_bones(rotations, bones[k:], from_vector(rng.normal(0, spread, 3)))
     return BodyMotion(rotations, motion.roots)
+
+
+def _turn_bones(rotations: Reals, bones: Sequence[int], turn: Reals) -> None:
+    """Turn the first of some bones in its own axes by (3, 3) or (T, 3, 3), and the others, which hang on it, with it; in place."""
+    anchor = rotations[:, bones[0]].copy()
+    local = anchor @ turn @ np.swapaxes(anchor, -1, -2)
+    rotations[:, list(bones)] = local[:, None] @ rotations[:, list(bones)]
 
 
 def turn_head(motion: BodyMotion, rng: np.random.Generator) -> BodyMotion:
@@ -248,9 +251,7 @@ def turn_head(motion: BodyMotion, rng: np.random.Generator) -> BodyMotion:
     turn = about_y(angles[:, 1]) @ about_x(angles[:, 0]) @ about_z(angles[:, 2])
     rotations = motion.rotations.copy()
     for bones in (_HEAD, _HEAD[1:]):
-        anchor = rotations[:, bones[0]].copy()
-        local = anchor @ turn @ np.swapaxes(anchor, -1, -2)
-        rotations[:, list(bones)] = local[:, None] @ rotations[:, list(bones)]
+        _turn_bones(rotations, bones, turn)
     return BodyMotion(rotations, motion.roots)
 
 

@@ -56,7 +56,8 @@ def render_windows(
         OutputError: The folder cannot be written.
     """
     open_assets(paths)  # mistakes are told here, not by a worker
-    _claim(folder, {"version": RENDERER_VERSION, "seed": seed, **describe(paths), **_style_facts(style)})
+    style_facts = {} if style == "usual" else {style: True}
+    _claim(folder, {"version": RENDERER_VERSION, "seed": seed, **describe(paths), **style_facts})
     jobs = [
         _Job(number, number * WINDOWS_PER_SHARD, min(WINDOWS_PER_SHARD, count - number * WINDOWS_PER_SHARD))
         for number in range(-(-count // WINDOWS_PER_SHARD))
@@ -69,11 +70,6 @@ def render_windows(
         done += finished
         if report is not None:
             report(done, count)
-
-
-def _style_facts(style: str) -> dict[str, bool]:
-    """What is written beside the windows; of the usual ones nothing."""
-    return {name: True for name in STYLES if name == style != "usual"}
 
 
 def _run(worker: _Worker, jobs: list[_Job], num_workers: int) -> Iterator[int]:
