@@ -3,20 +3,23 @@
 A network that sees a person from the side or from behind takes the left leg for the right one in some frames: in the video the
 labels jump across the body and back. Seen over time that is unlikely: limbs move little between frames. For arms, legs and face of
 a track apart, the cheapest sequence of "as estimated" or "exchanged" is found (Viterbi): moving costs by distance, exchanging by the
-network's confidence. Where limbs cross and coincide a change is cheap, so evidence from many frames decides.
+network's confidence. Where limbs cross and coincide a change is cheap, so evidence from many frames decides. Legs seen from the
+side pass each other as people walk; where that is seen, the two must have changed places (`posecli.pose.passings`).
 
 Legend: T frames of a track, K keypoints, P pairs of one group.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from posecli.errors import check_above_zero
-from posecli.records import PoseSequence
+from posecli.pose.passings import Passing, find_passings
+from posecli.records import FloatArray, PoseSequence
 from posecli.skeletons import Skeleton, get_skeleton
 
 Float64Array = NDArray[np.float64]
@@ -29,12 +32,14 @@ class SidesConfig:
     """How readily sides are exchanged.
 
     ``motion_weight``: cost of moving by one box size (root of the area), against a cost of 1 for exchanging points of score 1 in one
-    frame, times ``exchange_weight``. ``max_gap_s``: rows further apart do not bind each other.
+    frame, times ``exchange_weight``. ``max_gap_s``: rows further apart do not bind each other. ``passing_weight``: cost of legs of
+    score 1 that do not pass each other where legs do.
     """
 
     motion_weight: float = 10.0
     exchange_weight: float = 0.2
     max_gap_s: float = 0.5
+    passing_weight: float = 4.0
 
     def __post_init__(self) -> None:
         check_above_zero(self, what="sides")
@@ -58,20 +63,31 @@ def settle_sides(
     if len(sequence) < 2:
         return sequence, 0
     times = np.asarray(time_s, np.float64)[sequence.frame_indices - first_frame_index]
-    is_bound = np.diff(times) <= config.max_gap_s
-    sides = np.maximum(sequence.boxes[:, 2:].astype(np.float64) - sequence.boxes[:, :2], 1.0)
-    sizes = np.sqrt(sides[:, 0] * sides[:, 1])
+    skeleton = get_skeleton(sequence.skeleton)
     keypoints, scores = sequence.keypoints.copy(), sequence.scores.copy()
     num_exchanged = 0
-    for left, right in _group_indices(get_skeleton(sequence.skeleton)):
-        is_exchanged = _cheapest(keypoints, scores, left, right, sizes, is_bound, config)
-        rows = np.flatnonzero(is_exchanged)[:, None]
-        for values in (keypoints, scores):
-            kept = values[rows, left].copy()
-            values[rows, left] = values[rows, right]
-            values[rows, right] = kept
+    for left, right in _group_indices(skeleton):
+        costs = _costs(sequence, left, right, times, config)
+        is_exchanged = costs.cheapest()
+        _exchange(is_exchanged, left, right, keypoints, scores)
+        if skeleton.keypoint_names[left[0]] == "left_hip":
+            again = (
+                costs.seen_from(is_exchanged)
+                .with_passings(find_passings(keypoints, times, skeleton), config)
+                .cheapest()
+            )
+            _exchange(again, left, right, keypoints, scores)
+            is_exchanged = is_exchanged ^ again
         num_exchanged += int(is_exchanged.sum())
     return replace(sequence, keypoints=keypoints, scores=scores), num_exchanged
+
+
+def _exchange(rows: NDArray[np.bool_], left: NDArray[np.int64], right: NDArray[np.int64], *tables: FloatArray) -> None:
+    chosen = np.flatnonzero(rows)[:, None]
+    for values in tables:
+        kept = values[chosen, left].copy()
+        values[chosen, left] = values[chosen, right]
+        values[chosen, right] = kept
 
 
 def _group_indices(skeleton: Skeleton) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
@@ -85,38 +101,77 @@ def _group_indices(skeleton: Skeleton) -> list[tuple[NDArray[np.int64], NDArray[
     return groups
 
 
-def _cheapest(
-    keypoints: NDArray[np.float32],
-    scores: NDArray[np.float32],
+@dataclass(frozen=True)
+class _Costs:
+    """Of exchanging a row (T,), and of two neighbours (T - 1,) in the same state and in different ones; ``confidence`` (T,)."""
+
+    exchange: Float64Array
+    stay: Float64Array
+    change: Float64Array
+    confidence: Float64Array
+
+    def seen_from(self, is_exchanged: NDArray[np.bool_]) -> _Costs:
+        """As they are once those rows are exchanged: going back is a gain there."""
+        differs = is_exchanged[1:] != is_exchanged[:-1]
+        return _Costs(
+            np.where(is_exchanged, -self.exchange, self.exchange),
+            np.where(differs, self.change, self.stay),
+            np.where(differs, self.stay, self.change),
+            self.confidence,
+        )
+
+    def with_passings(self, passings: Sequence[Passing], config: SidesConfig) -> _Costs:
+        """Between two strides legs change places once, where they lie together, whatever the labels say."""
+        stay, change = self.stay.copy(), self.change.copy()
+        for seen in passings:
+            weight = config.passing_weight * float(self.confidence[seen.before : seen.after + 1].mean())
+            into, before = seen.row - 1, change[seen.row - 1]
+            change[seen.before : seen.after] += weight
+            if not seen.is_passing:
+                change[into] = min(before, stay[into])
+                stay[into] += weight
+        return replace(self, stay=stay, change=change)
+
+    def cheapest(self) -> NDArray[np.bool_]:
+        """(T,) whether to exchange, by dynamic programming over two states."""
+        cost = np.array([0.0, self.exchange[0]])
+        came_from = np.zeros((len(self.exchange), 2), np.int64)
+        for t in range(1, len(self.exchange)):
+            stay, change = self.stay[t - 1], self.change[t - 1]
+            options = cost[None, :] + np.array([[stay, change], [change, stay]])
+            came_from[t] = options.argmin(axis=1)
+            cost = options.min(axis=1) + np.array([0.0, self.exchange[t]])
+        state = int(cost.argmin())
+        states = np.empty(len(self.exchange), np.bool_)
+        for t in range(len(self.exchange) - 1, -1, -1):
+            states[t] = bool(state)
+            state = int(came_from[t, state])
+        return states
+
+
+def _costs(
+    sequence: PoseSequence,
     left: NDArray[np.int64],
     right: NDArray[np.int64],
-    sizes: Float64Array,
-    is_bound: NDArray[np.bool_],
+    times: Float64Array,
     config: SidesConfig,
-) -> NDArray[np.bool_]:
-    """(T,) whether to exchange, by dynamic programming over two states."""
-    points = keypoints.astype(np.float64)
-    confidence = np.minimum(scores[:, left], scores[:, right]).astype(np.float64)
-    exchange = config.exchange_weight * confidence.mean(axis=1)
+) -> _Costs:
+    """Moving costs by distance in box sizes, exchanging by confidence; rows too far apart in time do not bind each other."""
+    sides = np.maximum(sequence.boxes[:, 2:].astype(np.float64) - sequence.boxes[:, :2], 1.0)
+    sizes = np.sqrt(sides[:, 0] * sides[:, 1])
+    points = sequence.keypoints.astype(np.float64)
+    confidence = np.minimum(sequence.scores[:, left], sequence.scores[:, right]).astype(np.float64)
     weights = np.minimum(confidence[1:], confidence[:-1]) / (2.0 * len(left))
 
     def travel(now: NDArray[np.int64], before: NDArray[np.int64]) -> Float64Array:
         distances = np.linalg.norm(points[1:, now] - points[:-1, before], axis=-1)
         return np.asarray((weights * np.nan_to_num(distances)).sum(axis=1) / sizes[1:])
 
-    same = travel(left, left) + travel(right, right)
-    crossed = travel(left, right) + travel(right, left)
-    factor = config.motion_weight * is_bound
-    stay, change = factor * same, factor * crossed
-    cost = np.array([0.0, exchange[0]])
-    came_from = np.zeros((len(exchange), 2), np.int64)
-    for t in range(1, len(exchange)):
-        options = cost[None, :] + np.array([[stay[t - 1], change[t - 1]], [change[t - 1], stay[t - 1]]])
-        came_from[t] = options.argmin(axis=1)
-        cost = options.min(axis=1) + np.array([0.0, exchange[t]])
-    state = int(cost.argmin())
-    states = np.empty(len(exchange), np.bool_)
-    for t in range(len(exchange) - 1, -1, -1):
-        states[t] = bool(state)
-        state = int(came_from[t, state])
-    return states
+    factor = config.motion_weight * (np.diff(times) <= config.max_gap_s)
+    mean = confidence.mean(axis=1)
+    return _Costs(
+        config.exchange_weight * mean,
+        factor * (travel(left, left) + travel(right, right)),
+        factor * (travel(left, right) + travel(right, left)),
+        mean,
+    )
