@@ -2,16 +2,17 @@
 
     python tests/benchmarks/measure_passings.py MOCAP [--cameras 4] [--seed 1] [--json]
 
-MOCAP is an NPZ of 3D joints, one (T, 17, 3) array of millimetres a recording in the order of Human3.6M, y up, 30 frames a second. Every
-recording is looked at by cameras far away at random azimuths and near the height of the hips. What `posecli.pose.passings` finds in the
-exact points is counted by the first word of the recording's name: how often the leg that was ahead is behind afterwards. That is how
-far `posecli.pose.sides` may trust it.
+MOCAP is an NPZ of 3D joints, one (T, 17, 3) array of millimetres a recording in the order of Human3.6M, y up, 30 frames a second.
+Every recording is looked at by cameras far away, at random azimuths and about level. What `posecli.pose.passings` finds in the exact
+points is counted by the first word of the recording's name: how often the leg that was ahead is behind afterwards. That is how far
+`posecli.pose.sides` may trust it.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import sys
 from collections import defaultdict
 from pathlib import Path
 
@@ -43,12 +44,11 @@ def main() -> None:
                 counts[name.split("_")[0]] += [passing.is_passing for passing in passings]
     result = {kind: {"found": len(found), "passed": sum(found)} for kind, found in counts.items()}
     if options.json:
-        print(json.dumps(result))
+        sys.stdout.write(json.dumps(result) + "\n")
         return
     for kind, row in result.items():
-        print(
-            f"{kind:12s} {row['passed']} of {row['found']} passed each other: {100 * row['passed'] / max(row['found'], 1):.1f} %"
-        )
+        share = 100 * row["passed"] / max(row["found"], 1)
+        sys.stdout.write(f"{kind:12s} {row['passed']} of {row['found']} passed each other: {share:.1f} %\n")
 
 
 def seen(joints: np.ndarray, azimuth_deg: float, tilt_deg: float) -> np.ndarray:
