@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from posecli.errors import check_above_zero
 from posecli.pose.passings import Passing, find_passings
-from posecli.records import FloatArray, PoseSequence
+from posecli.records import BoolArray, FloatArray, IntArray, PoseSequence
 from posecli.skeletons import Skeleton, get_skeleton
 
 Float64Array = NDArray[np.float64]
@@ -71,18 +71,15 @@ def settle_sides(
         is_exchanged = costs.cheapest()
         _exchange(is_exchanged, left, right, keypoints, scores)
         if skeleton.keypoint_names[left[0]] == "left_hip":
-            again = (
-                costs.seen_from(is_exchanged)
-                .with_passings(find_passings(keypoints, times, skeleton), config)
-                .cheapest()
-            )
+            passings = find_passings(keypoints, times, skeleton)
+            again = costs.seen_from(is_exchanged).cheapest(passings, weight=config.passing_weight)
             _exchange(again, left, right, keypoints, scores)
             is_exchanged = is_exchanged ^ again
         num_exchanged += int(is_exchanged.sum())
     return replace(sequence, keypoints=keypoints, scores=scores), num_exchanged
 
 
-def _exchange(rows: NDArray[np.bool_], left: NDArray[np.int64], right: NDArray[np.int64], *tables: FloatArray) -> None:
+def _exchange(rows: BoolArray, left: IntArray, right: IntArray, *tables: FloatArray) -> None:
     chosen = np.flatnonzero(rows)[:, None]
     for values in tables:
         kept = values[chosen, left].copy()
@@ -90,7 +87,7 @@ def _exchange(rows: NDArray[np.bool_], left: NDArray[np.int64], right: NDArray[n
         values[chosen, right] = kept
 
 
-def _group_indices(skeleton: Skeleton) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+def _group_indices(skeleton: Skeleton) -> list[tuple[IntArray, IntArray]]:
     """Indices (P,) of the left and the right points of each group."""
     groups = []
     for names in _GROUPS:
@@ -110,7 +107,7 @@ class _Costs:
     change: Float64Array
     confidence: Float64Array
 
-    def seen_from(self, is_exchanged: NDArray[np.bool_]) -> _Costs:
+    def seen_from(self, is_exchanged: BoolArray) -> _Costs:
         """As they are once those rows are exchanged: going back is a gain there."""
         differs = is_exchanged[1:] != is_exchanged[:-1]
         return _Costs(
@@ -120,39 +117,51 @@ class _Costs:
             self.confidence,
         )
 
-    def with_passings(self, passings: Sequence[Passing], config: SidesConfig) -> _Costs:
-        """Between two strides legs change places once, where they lie together, whatever the labels say."""
-        stay, change = self.stay.copy(), self.change.copy()
-        for seen in passings:
-            weight = config.passing_weight * float(self.confidence[seen.before : seen.after + 1].mean())
-            into, before = seen.row - 1, change[seen.row - 1]
-            change[seen.before : seen.after] += weight
-            if not seen.is_passing:
-                change[into] = min(before, stay[into])
-                stay[into] += weight
-        return replace(self, stay=stay, change=change)
+    def cheapest(self, passings: Sequence[Passing] = (), *, weight: float = 0.0) -> BoolArray:
+        """(T,) whether to exchange, by dynamic programming over two states, and over that at the beginning of the present passing.
 
-    def cheapest(self) -> NDArray[np.bool_]:
-        """(T,) whether to exchange, by dynamic programming over two states."""
-        cost = np.array([0.0, self.exchange[0]])
-        came_from = np.zeros((len(self.exchange), 2), np.int64)
-        for t in range(1, len(self.exchange)):
-            stay, change = self.stay[t - 1], self.change[t - 1]
-            options = cost[None, :] + np.array([[stay, change], [change, stay]])
-            came_from[t] = options.argmin(axis=1)
-            cost = options.min(axis=1) + np.array([0.0, self.exchange[t]])
-        state = int(cost.argmin())
+        Legs that do not pass each other in one of ``passings`` cost ``weight`` times their confidence.
+        """
+        begins, ends = self._judged(passings, weight)
+        nobody = np.full((2, 2), np.inf)  # (state when the passing began, state)
+        cost, came_from = nobody.copy(), np.zeros((len(self.exchange), 2, 2), np.int8)
+        cost[0] = 0.0, self.exchange[0]
+        began_as: dict[int, IntArray] = {}
+        for t in range(len(self.exchange)):
+            if t:
+                stay, change = self.stay[t - 1], self.change[t - 1]
+                options = cost[:, :, None] + np.array([[stay, change], [change, stay]])
+                came_from[t] = options.argmin(axis=1)
+                cost = options.min(axis=1) + np.array([0.0, self.exchange[t]])
+            cost = cost + ends.get(t, 0.0)
+            if t in begins:
+                began_as[t] = cost.argmin(axis=0)
+                cost = np.where(np.eye(2, dtype=np.bool_), cost.min(axis=0), nobody)
+        began, state = (int(i) for i in np.unravel_index(int(cost.argmin()), cost.shape))
         states = np.empty(len(self.exchange), np.bool_)
         for t in range(len(self.exchange) - 1, -1, -1):
+            began = int(began_as[t][state]) if t in began_as else began
             states[t] = bool(state)
-            state = int(came_from[t, state])
+            state = int(came_from[t, began, state])
         return states
+
+    def _judged(self, passings: Sequence[Passing], weight: float) -> tuple[set[int], dict[int, Float64Array]]:
+        """Rows where passings begin, and (2, 2) what the states cost where they end: changed once, or as labelled if that passes."""
+        begins, ends, last = set[int](), dict[int, Float64Array](), 0
+        for seen in passings:
+            first = max(seen.before, last)
+            if first < seen.after:
+                is_wrong = np.eye(2) if not seen.is_passing else 1.0 - np.eye(2)
+                begins.add(first)
+                ends[seen.after] = weight * float(self.confidence[first : seen.after + 1].mean()) * is_wrong
+                last = seen.after
+        return begins, ends
 
 
 def _costs(
     sequence: PoseSequence,
-    left: NDArray[np.int64],
-    right: NDArray[np.int64],
+    left: IntArray,
+    right: IntArray,
     times: Float64Array,
     config: SidesConfig,
 ) -> _Costs:
@@ -163,7 +172,7 @@ def _costs(
     confidence = np.minimum(sequence.scores[:, left], sequence.scores[:, right]).astype(np.float64)
     weights = np.minimum(confidence[1:], confidence[:-1]) / (2.0 * len(left))
 
-    def travel(now: NDArray[np.int64], before: NDArray[np.int64]) -> Float64Array:
+    def travel(now: IntArray, before: IntArray) -> Float64Array:
         distances = np.linalg.norm(points[1:, now] - points[:-1, before], axis=-1)
         return np.asarray((weights * np.nan_to_num(distances)).sum(axis=1) / sizes[1:])
 
