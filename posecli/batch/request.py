@@ -127,6 +127,8 @@ class BatchRequest:
     def _weights_digests(self) -> list[str]:
         settings = self.settings
         digests = [_digest(settings.weights)]
+        if settings.head_weights is not None:
+            digests.append(_digest(settings.head_weights))
         kind, _, file = settings.detector.partition(":")
         if kind == "embedded" and settings.detector_weights is None:
             digests += [_digest(e.name) for e in WEIGHTS.values() if e.is_embedded and e.kind == "detector"]

@@ -24,6 +24,7 @@ from posecli.pipeline.second_pass import collect, finish_poses
 from posecli.pipeline.settings import AnnotateSettings
 from posecli.pose.crops import cut_window, window_transform
 from posecli.pose.estimator import PoseEstimator
+from posecli.pose.heads import head_transform
 from posecli.pose.heatmaps import decode
 from posecli.records import Annotation, ImageArray
 from posecli.video.overlay import draw_poses
@@ -158,6 +159,8 @@ class StageBench:
         say("crops and network")
         yield _Cost("crop", self._least(self._crop_all))
         yield from self._network_costs()
+        if (heads := self.estimator.heads) is not None:
+            yield _Cost("heads from close up", self._heads_ms(heads))
         say("journal, smoothing, files")
         yield _Cost("journal", self._least(self._journal))
         yield _Cost("mend, smooth, write", self._finish_ms())
@@ -214,6 +217,16 @@ class StageBench:
                     _Cost(kind, batches * ms, part_of=label)
                     for kind, ms in sorted(inside.items(), key=lambda item: -item[1])
                 )
+
+    def _heads_ms(self, heads: PoseEstimator) -> float:
+        """The second look at everybody's head: cropping, network and decoding, for all windows."""
+        chunk, size = self.rehearsal.busiest(), self.batch_size
+        windows, boxes = [chunk.images] * size, chunk.boxes[:size]
+        hw = heads.config.crop_hw
+        poses = zip(*self.estimator.estimate_windows(windows, boxes), strict=True)
+        found = [head_transform(points, scores, hw) for points, scores in poses]
+        places = [place or window_transform(box, hw) for place, box in zip(found, boxes, strict=True)]
+        return self._least(lambda: heads.estimate_crops(windows, places)) * self.rehearsal.num_person_windows / size
 
     def _whole_window_ms(self) -> float:
         chunk, size = self.rehearsal.busiest(), self.batch_size

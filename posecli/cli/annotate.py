@@ -10,7 +10,7 @@ import typer
 
 from posecli.cli import console, options
 from posecli.cli.threads import make_threads_patient, set_threads
-from posecli.defaults import LIFTER_WEIGHTS, POSE_WEIGHTS
+from posecli.defaults import HEAD_WEIGHTS, LIFTER_WEIGHTS, POSE_WEIGHTS
 from posecli.errors import EXIT_WARNINGS, ConfigError
 
 if TYPE_CHECKING:
@@ -44,6 +44,7 @@ def annotate(
     weights: Annotated[
         str, typer.Option("--weights", help="Pose weights: a name (posecli weights list) or a file.")
     ] = POSE_WEIGHTS,
+    head_weights: options.HeadWeights = HEAD_WEIGHTS,
     detector: Annotated[
         str, typer.Option("--detector", help="Who finds people: embedded, yolo, or full-frame.")
     ] = "embedded",
@@ -106,6 +107,7 @@ def annotate(
     settings = _settings(
         boxes,
         weights=weights,
+        head_weights=options.or_none(head_weights),
         detector="boxes" if boxes is not None else detector,
         detector_weights=detector_weights,
         min_detection_score=min_detection_score,

@@ -11,7 +11,7 @@ import typer
 
 from posecli.cli import console, options
 from posecli.cli.threads import make_threads_patient
-from posecli.defaults import LIFTER_WEIGHTS, POSE_WEIGHTS
+from posecli.defaults import HEAD_WEIGHTS, LIFTER_WEIGHTS, POSE_WEIGHTS
 from posecli.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -63,6 +63,7 @@ def batch(
     weights: Annotated[
         str, typer.Option("--weights", help="Pose weights: a name (posecli weights list) or a file.")
     ] = POSE_WEIGHTS,
+    head_weights: options.HeadWeights = HEAD_WEIGHTS,
     detector: Annotated[
         str, typer.Option("--detector", help="Who finds people: embedded, yolo, or full-frame.")
     ] = "embedded",
@@ -142,6 +143,7 @@ def batch(
 
     settings = _settings(
         weights=weights,
+        head_weights=options.or_none(head_weights),
         detector=detector,
         detector_weights=detector_weights,
         min_detection_score=min_detection_score,

@@ -13,7 +13,7 @@ from posecli.cli import console, evaluate_lifter, options
 from posecli.cli.evaluate_joints import joints
 from posecli.cli.evaluated_clips import KeypointOptions, annotate_clips, estimate_clips, read_clips
 from posecli.cli.threads import make_threads_patient
-from posecli.defaults import POSE_WEIGHTS
+from posecli.defaults import HEAD_WEIGHTS, POSE_WEIGHTS
 from posecli.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -67,6 +67,7 @@ def keypoints(
         typer.Option("--boxes", help="given: the labelled boxes. detected: a detector's (videos: posecli annotate)."),
     ] = "given",
     weights: Annotated[str, typer.Option("--weights", help="Pose weights: a name or a file.")] = POSE_WEIGHTS,
+    head_weights: options.HeadWeights = HEAD_WEIGHTS,
     detector: Annotated[str, typer.Option("--detector", help="For detected boxes.")] = "embedded",
     detector_weights: Annotated[
         str | None, typer.Option("--detector-weights", help="Detector weights: a name or a file.")
@@ -108,6 +109,7 @@ def keypoints(
     chosen = KeypointOptions(
         boxes=cast("BoxOrigin", boxes),
         weights=weights,
+        head_weights=options.or_none(head_weights),
         detector=detector,
         detector_weights=detector_weights,
         window_mode=cast("VideoMode", window_mode),
@@ -264,7 +266,9 @@ def _judge_stills(annotations: Path, images: Path, chosen: KeypointOptions, shee
     from posecli.people.detector import create_detector
     from posecli.pose.estimator import PoseEstimator
 
-    estimator = PoseEstimator.load(chosen.weights, device=chosen.device, is_mirrored=chosen.mirror)
+    estimator = PoseEstimator.load(
+        chosen.weights, head_weights=chosen.head_weights, device=chosen.device, is_mirrored=chosen.mirror
+    )
     finder = None
     if chosen.boxes == "detected":
         finder = create_detector(chosen.detector, device=chosen.device, weights=chosen.detector_weights)

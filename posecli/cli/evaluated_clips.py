@@ -23,6 +23,7 @@ class KeypointOptions:
 
     boxes: BoxOrigin
     weights: str
+    head_weights: str | None
     detector: str
     detector_weights: str | None
     window_mode: VideoMode
@@ -52,7 +53,9 @@ def estimate_clips(annotations: Path, videos: Path, chosen: KeypointOptions) -> 
     from posecli.evaluation.video_keypoints import estimate_video
     from posecli.pose.estimator import PoseEstimator
 
-    estimator = PoseEstimator.load(chosen.weights, device=chosen.device, is_mirrored=chosen.mirror)
+    estimator = PoseEstimator.load(
+        chosen.weights, head_weights=chosen.head_weights, device=chosen.device, is_mirrored=chosen.mirror
+    )
     clips = []
     for labels, video in pairs:
         with console.progress("evaluate") as line:
@@ -74,6 +77,7 @@ def annotate_clips(annotations: Path, videos: Path, chosen: KeypointOptions) -> 
 
     settings = AnnotateSettings(
         weights=chosen.weights,
+        head_weights=chosen.head_weights,
         detector=chosen.detector,
         detector_weights=chosen.detector_weights,
         mode=chosen.window_mode,

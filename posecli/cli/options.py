@@ -39,6 +39,10 @@ Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace outputs th
 LifterWeights = Annotated[
     str, typer.Option("--lifter", help="Weights for 3D: a name (posecli weights list) or a file.")
 ]
+HeadWeights = Annotated[
+    str,
+    typer.Option("--head-weights", help="Who looks at heads again, from close up: a name, a file, or none: nobody."),
+]
 BodyHeight = Annotated[
     float, typer.Option("--height", help="How tall the people are, in cm: a picture does not show it.")
 ]
@@ -56,3 +60,8 @@ Video = Annotated[
     Path,
     typer.Argument(metavar="VIDEO", callback=_must_exist, help="A video file, an image, or a folder of images."),
 ]
+
+
+def or_none(weights: str) -> str | None:
+    """What was asked for, or ``None`` where that was "none"."""
+    return None if weights == "none" else weights

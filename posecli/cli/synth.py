@@ -50,6 +50,7 @@ def windows(
     crowded: Annotated[
         bool, typer.Option("--crowded", help="Somebody else close in front or behind in every window.")
     ] = False,
+    portraits: Annotated[bool, typer.Option("--portraits", help="Heads, and what is around them, close.")] = False,
     workers: _Workers = 1,
     quiet: options.Quiet = False,
 ) -> None:
@@ -59,9 +60,10 @@ def windows(
     """
     from posecli.training.synthetic.rendering import render_windows
 
-    if hard and crowded:
-        raise ConfigError("windows are either --hard or --crowded", hint="render two folders")
-    style = "hard" if hard else "crowded" if crowded else "usual"
+    chosen = [name for name, is_on in (("hard", hard), ("crowded", crowded), ("portrait", portraits)) if is_on]
+    if len(chosen) > 1:
+        raise ConfigError("windows are --hard, --crowded or --portraits, not two of these", hint="render two folders")
+    style = chosen[0] if chosen else "usual"
     paths = _paths(avatars, motion, environments, photographs, leave_out_modulo, split)
     with console.progress("render", unit="steps") as line:
         render_windows(paths, out, count=count, seed=seed, style=style, num_workers=workers, report=line)

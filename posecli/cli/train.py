@@ -9,6 +9,7 @@ import typer
 
 from posecli.cli import console, options, pack
 from posecli.cli.threads import make_threads_patient, set_threads
+from posecli.defaults import POSE_WEIGHTS
 
 if TYPE_CHECKING:
     from posecli.training.lifting.loop import LiftStep
@@ -150,6 +151,48 @@ def lifter(
 
         sha256 = train_lifter(content, data, run, out, device=device, overwrite=overwrite, report=report)
     console.info(f"wrote {out} (sha256 {sha256[:12]}...)")
+
+
+@app.command("fill")
+def fill(
+    annotations: Annotated[Path, typer.Argument(metavar="LABELS", help="COCO-style labels, or boxes alone.")],
+    images: Annotated[Path, typer.Option("--images", help="Folder of their pictures.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The labels to write, with posecli's 19 points.")],
+    weights: Annotated[
+        str, typer.Option("--weights", help="The network that fills in: a name or a file.")
+    ] = POSE_WEIGHTS,
+    min_score: Annotated[
+        float, typer.Option("--min-score", min=0, max=1, help="Points it is less sure of stay out.")
+    ] = 0.4,
+    min_height: Annotated[
+        float, typer.Option("--min-height", min=0, help="People whose box is lower, px, are left as they are.")
+    ] = 0.0,
+    device: _Device = "cpu",
+    threads: _Threads = 1,
+    overwrite: options.Overwrite = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Fill in what a set of pictures does not label, as a pose network sees it, to train another on.
+
+    Example: posecli train fill DATA/lspet/train.json --images DATA/lspet/images --out lspet_filled.json
+    """
+    set_threads(threads)
+    from posecli.pose.estimator import PoseEstimator
+    from posecli.training.filled_labels import fill_labels
+
+    estimator = PoseEstimator.load(weights, device=device, is_mirrored=True)
+    with console.progress("fill in", unit="steps") as line:
+        filled, total = fill_labels(
+            estimator,
+            annotations,
+            images,
+            out,
+            min_score=min_score,
+            min_height_px=min_height,
+            overwrite=overwrite,
+            progress=line,
+        )
+    console.info(f"wrote {out}: {filled} of {total} people got points")
 
 
 app.command("pack")(pack.pack)

@@ -38,6 +38,8 @@ class Models:
     def record(self) -> dict[str, Any]:
         """The run record, see `posecli.formats.run.run_record`."""
         weights = [UsedWeights("pose", self.estimator.name, self.estimator.sha256)]
+        if (heads := self.estimator.heads) is not None:
+            weights.append(UsedWeights("heads", heads.name, heads.sha256))
         sha256 = getattr(self.detector, "sha256", None)
         if sha256:
             weights.append(UsedWeights("detector", getattr(self.detector, "weights_name", self.detector.name), sha256))
@@ -64,6 +66,7 @@ def load_models(settings: AnnotateSettings, crew: Crew) -> Models:
     """
     estimator = PoseEstimator.load(
         settings.weights,
+        head_weights=settings.head_weights,
         device=settings.device,
         backend=settings.scan_backend,
         is_mirrored=settings.mirror,

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from fractions import Fraction
 from typing import Any, Literal, get_args
 
-from posecli.defaults import POSE_WEIGHTS
+from posecli.defaults import HEAD_WEIGHTS, POSE_WEIGHTS
 from posecli.errors import ConfigError
 from posecli.lifting.bones import check_height
 from posecli.lifting.trajectory import DEFAULT_FOV_DEG, Camera
@@ -30,6 +30,7 @@ class AnnotateSettings:
 
     Attributes:
         weights: Pose weights, a name or a file.
+        head_weights: Of whoever looks at heads a second time, likewise; ``None``: nobody.
         detector: ``embedded``, ``yolo``, ``boxes`` or ``full-frame``.
         detector_weights: Name or file; ``None``: the detector's own.
         boxes: Frame index to people, for the detector ``boxes``.
@@ -52,6 +53,7 @@ class AnnotateSettings:
     """
 
     weights: str = POSE_WEIGHTS
+    head_weights: str | None = HEAD_WEIGHTS
     detector: str = "embedded"
     detector_weights: str | None = None
     boxes: Mapping[int, Detections] | None = None

@@ -10,7 +10,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from posecli.encoder import EncoderConfig
 from posecli.errors import ConfigError
@@ -18,6 +18,7 @@ from posecli.mobile_encoder import MobileEncoderConfig
 from posecli.ssm.orders import SCAN_TYPES, ScanType
 from posecli.weights.fitting import config_values
 
+Shown = Literal["person", "head"]
 _MAX_TOKENS = 2**17  # the paper's windows have 15,360
 
 
@@ -68,6 +69,7 @@ class PoseConfig:
         drop_path: Rate at the last block, linear over the blocks. Open.
         num_keypoints: Heatmaps. 19: COCO's 17, neck, head_top.
         is_encoder_frozen: Whether the encoder trains. Paper: frozen.
+        shows: What crops are cut around: a person (paper), or a head (`posecli.pose.heads`), of which only its points are estimated.
     """
 
     encoder: Encoder = field(default_factory=EncoderConfig)
@@ -91,6 +93,7 @@ class PoseConfig:
     drop_path: float = 0.0
     num_keypoints: int = 19
     is_encoder_frozen: bool = False
+    shows: Shown = "person"
 
     def __post_init__(self) -> None:
         if [len(self.crop_hw), len(self.window_hw)] != [2, 2] or min(*self.crop_hw, *self.window_hw) < 1:
@@ -106,6 +109,8 @@ class PoseConfig:
             raise ConfigError(f"d_model * expand is {self.d_inner}, it must be a multiple of 16")
         if not self.scan_types or any(kind not in SCAN_TYPES for kind in self.scan_types):
             raise ConfigError(f"scan_types {self.scan_types} must be some of {', '.join(SCAN_TYPES)}")
+        if self.shows not in get_args(Shown):
+            raise ConfigError(f"shows {self.shows!r} is not one of {', '.join(get_args(Shown))}")
         if self.num_frames < 1 or self.num_keypoints < 1:
             raise ConfigError("num_frames and num_keypoints must be positive")
         if (num_tokens := self.num_frames * math.prod(self.grid_hw)) > _MAX_TOKENS:
@@ -167,6 +172,14 @@ POSE_CONFIGS: Mapping[str, PoseConfig] = MappingProxyType(
         "glsmamba-s": _SMALL,
         "glsmamba-xs": replace(
             _SMALL, encoder=MobileEncoderConfig(width=1.0), crop_hw=(192, 160), d_model=48, num_global_blocks=1
+        ),
+        "glsmamba-head": replace(
+            _SMALL,
+            encoder=MobileEncoderConfig(width=1.0),
+            crop_hw=(96, 96),
+            d_model=48,
+            num_global_blocks=1,
+            shows="head",
         ),
     }
 )

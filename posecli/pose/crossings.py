@@ -4,7 +4,7 @@ A network that is shown one person's box with two people in it sometimes puts po
 claim the same place. Seen over time it is plain whose place it is: each of them comes from somewhere and leaves for somewhere. While
 a claim lasts, a person's path leads straight from the last place that was undisputed to the first that is so again; who is far from
 his path, farther than the other from theirs, is set back onto it. Claims that last long (an embrace), that have no end (a ghost on
-top of a person) or are about a point or two (a handshake) are left alone.
+top of a person) or are about a single point (a handshake) are left alone.
 
 Legend: T frames of a track, K keypoints, M rows of the table of people who meet, P pairs of them.
 """
@@ -41,7 +41,7 @@ class CrossingsConfig:
     """
 
     near_size: float = 0.15
-    min_points: int = 3
+    min_points: int = 2
     far_size: float = 0.13
     max_claim_s: float = 1.0
     score_factor: float = 0.5

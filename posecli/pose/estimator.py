@@ -16,17 +16,18 @@ import torch
 from torch import Tensor
 
 from posecli.crew import Crew
-from posecli.defaults import POSE_WEIGHTS
+from posecli.defaults import HEAD_WEIGHTS, POSE_WEIGHTS
 from posecli.encoder import CompactEncoder, normalise_images, place
-from posecli.errors import ConfigError, DeviceError
+from posecli.errors import ConfigError, DeviceError, WeightsError
 from posecli.geometry import CropTransform
 from posecli.out_of_memory import BatchSize
 from posecli.packed import pack_convolutions
 from posecli.pose.blocks import SelectiveScan
 from posecli.pose.checkpoint import load_network
-from posecli.pose.config import PoseConfig
+from posecli.pose.config import PoseConfig, Shown
 from posecli.pose.crops import cut_window, window_transform
 from posecli.pose.graphs import GraphRunner
+from posecli.pose.heads import head_transform, put_heads
 from posecli.pose.heatmaps import Refinement, cell_to_crop, find_peaks
 from posecli.pose.network import PoseNetwork
 from posecli.pose.windows import WindowMode
@@ -57,6 +58,7 @@ class PoseEstimator:
 
     Args:
         network: In eval mode.
+        heads: Looks at every head a second time, from close up, with a network of its own; ``None``: once is enough.
         name: Of the weights, for the run record.
         sha256: Of the weights file.
         device: ``cpu``, ``cuda`` or ``cuda:N``.
@@ -72,12 +74,14 @@ class PoseEstimator:
 
     Raises:
         DeviceError: The device, the backend or the precision is not available.
+        ConfigError: ``heads`` looks at people, or at windows of another length.
     """
 
     def __init__(
         self,
         network: PoseNetwork,
         *,
+        heads: PoseEstimator | None = None,
         name: str = "unnamed",
         sha256: str = "",
         device: str = "cpu",
@@ -94,7 +98,8 @@ class PoseEstimator:
         self.device = torch.device(device)
         self.precision = _checked(precision, self.device)
         self.backend = resolve_backend(backend, self.device)
-        self.network = network
+        self.network, self.heads = network, heads
+        _check_heads(network.config, heads)
         place(network, self.device)
         for module in network.modules():
             if isinstance(module, SelectiveScan):
@@ -114,6 +119,7 @@ class PoseEstimator:
         cls,
         weights: str | Path = POSE_WEIGHTS,
         *,
+        head_weights: str | Path | None = HEAD_WEIGHTS,
         device: str = "cpu",
         backend: str = "auto",
         batch_size: int | None = None,
@@ -122,27 +128,37 @@ class PoseEstimator:
         crew: Crew | None = None,
         stopwatch: Stopwatch | None = None,
     ) -> PoseEstimator:
-        """Build an estimator from a weights file; arguments as those of the class.
+        """Build an estimator from weights files, registered names or paths; other arguments as those of the class.
+
+        ``weights`` are those of the network that looks at people, ``head_weights`` of the one that looks at heads (``None``: none).
 
         Raises:
-            WeightsError: See `posecli.pose.checkpoint.load_network`.
+            WeightsError: See `posecli.pose.checkpoint.load_network`; or the weights look at something else.
             DeviceError: The device, the backend or the precision is not available.
         """
-        network, loaded = load_network(weights)
-        if device == "cpu":
-            pack_convolutions(network.encoder)  # nobody else has this network
-        return cls(
-            network,
-            name=loaded.name,
-            sha256=loaded.sha256,
-            device=device,
-            backend=backend,
-            batch_size=batch_size,
-            is_mirrored=is_mirrored,
-            precision=precision,
-            crew=crew,
-            stopwatch=stopwatch,
-        )
+
+        def build(name: str | Path, shows: Shown, heads: PoseEstimator | None) -> PoseEstimator:
+            network, loaded = load_network(name)
+            if network.config.shows != shows:
+                shown = network.config.shows
+                raise WeightsError(f"{loaded.path}: looks at a {shown}, wanted is one that looks at a {shows}")
+            if device == "cpu":
+                pack_convolutions(network.encoder)  # nobody else has this network
+            return cls(
+                network,
+                heads=heads,
+                name=loaded.name,
+                sha256=loaded.sha256,
+                device=device,
+                backend=backend,
+                batch_size=batch_size,
+                is_mirrored=is_mirrored,
+                precision=precision,
+                crew=crew,
+                stopwatch=stopwatch,
+            )
+
+        return build(weights, "person", None if head_weights is None else build(head_weights, "head", None))
 
     @property
     def config(self) -> PoseConfig:
@@ -158,7 +174,7 @@ class PoseEstimator:
     def notes(self) -> list[str]:
         """What the user may want to know about how it went, one line each."""
         graphs = self._graphs.note if self._graphs is not None else None
-        return self.batches.notes + ([graphs] if graphs else [])
+        return self.batches.notes + ([graphs] if graphs else []) + (self.heads.notes if self.heads is not None else [])
 
     def estimate_windows(
         self,
@@ -213,6 +229,26 @@ class PoseEstimator:
         found = self._estimate(jobs, self.config.num_frames // 2)[:, 0]
         return found[..., :2], found[..., 2]
 
+    def estimate_crops(
+        self, windows: Sequence[Sequence[ImageArray]], transforms: Sequence[CropTransform], *, frame: int | None = None
+    ) -> FloatArray:
+        """Estimate what certain crops show.
+
+        Args:
+            windows: B lists of T upright RGB frames.
+            transforms: B crops, as large as the network wants them.
+            frame: Only this frame of every window; ``None``: all.
+
+        Returns:
+            (B, T or 1, K, 3) x and y in frame px, score.
+
+        Raises:
+            DeviceError: Memory ran out with a single window.
+        """
+        return self._estimate(
+            [_Window(images, place) for images, place in zip(windows, transforms, strict=True)], frame
+        )
+
     def _estimate(self, jobs: list[_Window], frame: int | None) -> FloatArray:
         """(B, estimated frames, K, 3): x and y in frame px, score."""
         estimated = self.config.num_frames if frame is None else 1
@@ -227,7 +263,18 @@ class PoseEstimator:
         rows = np.concatenate(found)
         for row, job in zip(rows, jobs, strict=True):
             row[..., :2] = job.transform.to_frame(cell_to_crop(row[..., :2], _STRIDE))
+        if self.heads is not None:
+            self._look_at_heads(self.heads, jobs, rows, frame)
         return rows
+
+    def _look_at_heads(self, heads: PoseEstimator, jobs: list[_Window], rows: FloatArray, frame: int | None) -> None:
+        """Put what is seen from close up into the rows (B, estimated frames, K, 3) of `_estimate`."""
+        places = [head_transform(row[..., :2], row[..., 2], heads.config.crop_hw) for row in rows]
+        seen = [(job.images, place) for job, place in zip(jobs, places, strict=True) if place is not None]
+        is_seen = [place is not None for place in places]
+        closer = heads.estimate_crops([images for images, _ in seen], [place for _, place in seen], frame=frame)
+        sides_px = np.array([heads.config.crop_hw[0] / place.scale for _, place in seen], np.float32)
+        rows[is_seen] = put_heads(rows[is_seen], closer, sides_px)
 
     def _spread(self, work: Callable[[slice], FloatArray], parts: list[slice]) -> list[FloatArray]:
         """Side by side, a thread each; one that would be left over alone has all threads that are free."""
@@ -287,6 +334,19 @@ class PoseEstimator:
                 seen = self.network(images.flip(-1), frame=frame)
                 heatmaps = (heatmaps + seen.flip(-1)[:, :, self._mirror_order]) / 2
         return find_peaks(heatmaps.flatten(0, 1), refinement=self.refinement).unflatten(0, (batch, -1))
+
+
+def _check_heads(config: PoseConfig, heads: PoseEstimator | None) -> None:
+    if heads is None:
+        return
+    hint = "look at heads once only (--head-weights none), or name other weights for them"
+    if (config.shows, heads.config.shows) != ("person", "head"):
+        raise ConfigError(
+            f"heads of a {config.shows} cannot be looked at by a network for a {heads.config.shows}", hint=hint
+        )
+    if heads.config.num_frames != config.num_frames:
+        windows = f"heads in windows of {heads.config.num_frames} frames, people in windows of {config.num_frames}"
+        raise ConfigError(windows, hint=hint)
 
 
 def _checked(precision: Precision, device: torch.device) -> Precision:

@@ -13,7 +13,9 @@ from numpy.typing import NDArray
 
 from posecli.errors import ConfigError
 from posecli.geometry import CropTransform, affine_apply
+from posecli.pose.config import Shown
 from posecli.pose.crops import ENLARGE
+from posecli.pose.heads import HEAD_POINTS, head_transform
 from posecli.records import FloatArray, ImageArray
 from posecli.skeletons import POSECLI19
 from posecli.training.damage import damage_window
@@ -35,7 +37,13 @@ class Window:
 
 
 def make_window(
-    sample: Sample, config: AugmentConfig, *, num_frames: int, crop_hw: tuple[int, int], rng: np.random.Generator
+    sample: Sample,
+    config: AugmentConfig,
+    *,
+    num_frames: int,
+    crop_hw: tuple[int, int],
+    rng: np.random.Generator,
+    shows: Shown = "person",
 ) -> Window:
     """One augmented window.
 
@@ -45,6 +53,7 @@ def make_window(
         num_frames: T.
         crop_hw: Size of the crops, px.
         rng: All randomness comes from here.
+        shows: What the crops are cut around. Of a head, only its points are labelled; where it is not known where it is, nothing.
 
     Returns:
         The window; points that fall outside the crop keep their (outside) coordinates.
@@ -55,7 +64,7 @@ def make_window(
     height, width = crop_hw
     is_still = len(sample) == 1
     stretch = sample if is_still else _stretch(sample, num_frames, rng)
-    base = _base_matrix(stretch, config, crop_hw, rng)
+    base = (_head_matrix if shows == "head" else _person_matrix)(stretch, config, crop_hw, rng)
     is_flipped = rng.random() < config.flip
     images = np.empty((num_frames, height, width, 3), np.uint8)
     keypoints = np.empty((num_frames, len(POSECLI19), 2), np.float32)
@@ -76,6 +85,8 @@ def make_window(
     if config.limb_motion > 0 and is_still and num_frames > 1:
         pull_limbs(images, keypoints, config.limb_motion, rng)
     is_labelled = np.broadcast_to(stretch.is_labelled, (num_frames, len(POSECLI19)))
+    if shows == "head":
+        is_labelled = is_labelled & np.isin(np.arange(len(POSECLI19)), HEAD_POINTS)
     if is_flipped:
         keypoints, is_labelled = keypoints[:, POSECLI19.flip_indices], is_labelled[:, POSECLI19.flip_indices]
     return Window(damage_window(images, config, rng), keypoints, is_labelled)
@@ -88,7 +99,7 @@ def _stretch(sample: Sample, num_frames: int, rng: np.random.Generator) -> Sampl
     return sample.part(start, start + num_frames, is_reversed=bool(rng.random() < 0.5))
 
 
-def _base_matrix(
+def _person_matrix(
     sample: Sample, config: AugmentConfig, crop_hw: tuple[int, int], rng: np.random.Generator
 ) -> NDArray[np.float64]:
     box, enlarge = sample.box, ENLARGE
@@ -98,7 +109,26 @@ def _base_matrix(
         if len(points) >= 4:
             box, enlarge = np.concatenate([points.min(axis=0), points.max(axis=0)]), 1.5
     sides = np.maximum(box[2:] - box[:2], 4.0)
-    box = box + np.tile(np.clip(rng.normal(0.0, config.shift, 2), -0.15, 0.15) * sides.max(), 2)
+    shift, scale, rotation = _random_view(config, rng)
+    box = box + np.tile(shift * sides.max(), 2)
+    height, width = crop_hw
+    return CropTransform.from_box(box, (width, height), enlarge=enlarge / scale, rotation_deg=rotation).matrix
+
+
+def _head_matrix(
+    sample: Sample, config: AugmentConfig, crop_hw: tuple[int, int], rng: np.random.Generator
+) -> NDArray[np.float64]:
+    shift, scale, rotation = _random_view(config, rng)
+    known = sample.is_labelled.astype(np.float32)
+    found = head_transform(
+        sample.keypoints, known, crop_hw, scale=scale, shift=(shift[0], shift[1]), rotation_deg=rotation
+    )
+    return found.matrix if found is not None else CropTransform.from_box(sample.box, crop_hw[::-1]).matrix
+
+
+def _random_view(config: AugmentConfig, rng: np.random.Generator) -> tuple[NDArray[np.float64], float, float]:
+    """Shift (2,) in sides, scale, rotation in degrees."""
+    shift = np.clip(rng.normal(0.0, config.shift, 2), -0.15, 0.15)
     scale = float(np.clip(rng.normal(1.0, config.scale), 0.6, 1.5))
     rotation = 0.0
     if rng.random() < config.any_rotation:
@@ -106,8 +136,7 @@ def _base_matrix(
     elif rng.random() < config.rotation_probability:
         limit = 2 * config.rotation_deg
         rotation = float(np.clip(rng.normal(0.0, config.rotation_deg), -limit, limit))
-    height, width = crop_hw
-    return CropTransform.from_box(box, (width, height), enlarge=enlarge / scale, rotation_deg=rotation).matrix
+    return shift, scale, rotation
 
 
 def _drift(

@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from posecli.encoder import CompactEncoder
+from posecli.pose.config import get_pose_config
 from posecli.pose.heatmaps import crop_to_cell
 from posecli.training.augment import Window, make_window
 from posecli.training.people import People
@@ -63,11 +64,12 @@ class _Steps(Dataset[tuple[Batch, ...]]):
         shares = self.recipe.single_shares if num_frames == 1 else self.recipe.shares
         odds = np.array(shares) / sum(shares)
         crop_hw, augment = self.recipe.stages[self.stage_index].crop_hw, self.recipe.augment
+        shows = get_pose_config(self.recipe.network).shows
         windows = []
         for _ in range(size):
             people = self.sets[int(rng.choice(len(odds), p=odds))]
             sample = people.draw(rng, num_frames)
-            windows.append(make_window(sample, augment, num_frames=num_frames, crop_hw=crop_hw, rng=rng))
+            windows.append(make_window(sample, augment, num_frames=num_frames, crop_hw=crop_hw, rng=rng, shows=shows))
         return stack_windows(windows)
 
 

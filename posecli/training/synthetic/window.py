@@ -2,36 +2,36 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 
 from posecli.errors import PoseCliError
+from posecli.pose.heads import HEAD_POINTS
 from posecli.records import FloatArray, ImageArray
 from posecli.training.synthetic.actor import Actor, Body, carried_prop, make_actor, prop_body, recorded_floor, worn_body
 from posecli.training.synthetic.appearance import random_look
 from posecli.training.synthetic.assets import Assets
 from posecli.training.synthetic.background import Backdrop, Place, Wall, add_things, clutter_wall, photograph_wall
-from posecli.training.synthetic.camera import Camera, framed, look_at
+from posecli.training.synthetic.camera import Camera
 from posecli.training.synthetic.degrade import degrade, random_degradation
+from posecli.training.synthetic.framing import NUM_FRAMES, frame_head, frame_person, random_view, sway
 from posecli.training.synthetic.garments import backpack_mesh, hat_meshes, skirt_mesh
 from posecli.training.synthetic.labels import OUTSIDE, VISIBLE, PersonTruth, frame_truth
 from posecli.training.synthetic.lighting import Environment
 from posecli.training.synthetic.occluders import Cover, random_cover, random_textures, seat_prop, table_prop
 from posecli.training.synthetic.perturb import turn_head, vary_pose
-from posecli.training.synthetic.rotations import Reals, about_x, about_y
+from posecli.training.synthetic.rotations import Reals
 from posecli.training.synthetic.scene import Scene, render_frame
 from posecli.training.synthetic.shading import Light
 
-NUM_FRAMES = 5
 _FPS = (10.0, 12.5, 15.0, 20.0, 24.0, 25.0, 30.0, 50.0, 60.0)
 _FPS_SHARES = (0.08, 0.08, 0.1, 0.08, 0.14, 0.14, 0.26, 0.06, 0.06)
 _ATTEMPTS = 30
 _MIN_SEEN_POINTS = 5
 _MIN_SEEN_PART = 0.2
 _MARGIN_PX = 24  # of the background beyond the picture, for a moving camera
-_MIN_DEPTH_M = 0.3
 _HEADS_TURNED = 0.65
 _INSTANTS = 9  # while the shutter is open
 _EXPOSURES = ((2.0, 1), (7.0, 3), (18.0, 5))  # moved less than so many px: so many of them
@@ -41,7 +41,8 @@ _EXPOSURES = ((2.0, 1), (7.0, 3), (18.0, 5))  # moved less than so many px: so m
 class WindowStyle:
     """How often things go wrong, 0 to 1: ``long_exposure`` (motion blur), ``covered`` by something flat, ``dark``, ``soft`` (lens).
 
-    ``is_crowded``: always somebody close in front or behind, instead of sometimes somebody near.
+    ``is_crowded``: always somebody close in front or behind, instead of sometimes somebody near. ``is_portrait``: the picture shows
+    the head and what is around it, not the person.
     """
 
     long_exposure: float
@@ -49,12 +50,14 @@ class WindowStyle:
     dark: float
     soft: float
     is_crowded: bool = False
+    is_portrait: bool = False
 
 
 STYLES: Final = {
     "usual": WindowStyle(long_exposure=0.4, covered=0.22, dark=0.1, soft=0.25),
     "hard": WindowStyle(long_exposure=0.95, covered=0.6, dark=0.35, soft=0.5),
     "crowded": WindowStyle(long_exposure=0.4, covered=0.1, dark=0.1, soft=0.25, is_crowded=True),
+    "portrait": WindowStyle(long_exposure=0.4, covered=0.22, dark=0.1, soft=0.25, is_portrait=True),
 }
 
 
@@ -101,15 +104,15 @@ def _try_window(assets: Assets, style: WindowStyle, rng: np.random.Generator) ->
     timing = _Timing(fps, shutter)
     main = _random_actor(assets, rng, timing)
     main.move(-main.hips.mean(axis=0) * [1, 0, 1])
-    view, view_box = _random_view(main, rng)
+    view, view_box = random_view(main, rng)
     others = _others(assets, main, view, style, rng, timing)
-    camera, box = _frame_person(view, view_box, rng)
+    camera, box = frame_head(view, main, rng) if style.is_portrait else frame_person(view, view_box, rng)
     actors = (main, *others)
     num_exposures = _choose_exposures(actors, camera, timing)
     metres_per_px = 1 / (camera.focal_px / max(float(np.median(camera.project(main.points)[1])), 0.1))
     for actor in actors:
         actor.show(metres_per_px)
-    cameras = _sway(camera, rng)
+    cameras = sway(camera, rng)
     environment = assets.environment(rng)
     scene = Scene(
         actors=actors,
@@ -131,7 +134,7 @@ def _shoot(scene: Scene, fps: float, style: WindowStyle, rng: np.random.Generato
     for frame in sorted(range(NUM_FRAMES), key=lambda k: abs(k - NUM_FRAMES // 2)):
         rendered = render_frame(scene, frame)
         truth = frame_truth(scene, frame, rendered)[0]
-        if truth.box is None or (frame == NUM_FRAMES // 2 and not _is_seen(truth)):
+        if truth.box is None or (frame == NUM_FRAMES // 2 and not _is_seen(truth, style)):
             return None
         images[frame], truths[frame] = rendered.image, truth
     ordered = [truths[k] for k in range(NUM_FRAMES)]
@@ -151,10 +154,13 @@ def _shoot(scene: Scene, fps: float, style: WindowStyle, rng: np.random.Generato
     )
 
 
-def _is_seen(truth: PersonTruth) -> bool:
-    """Enough points, and not just a sliver between two others."""
+def _is_seen(truth: PersonTruth, style: WindowStyle) -> bool:
+    """Enough points, and not just a sliver between two others; of a head, which may be turned away, any."""
     inside = truth.visibility != OUTSIDE
-    if (truth.visibility == VISIBLE).sum() < _MIN_SEEN_POINTS or truth.box is None:
+    is_visible = truth.visibility == VISIBLE
+    if style.is_portrait:
+        return bool(is_visible[HEAD_POINTS].any())
+    if is_visible.sum() < _MIN_SEEN_POINTS or truth.box is None:
         return False
     points = truth.keypoints[inside]
     whole = float(np.prod(np.maximum(np.ptp(points, axis=0), 8.0)))
@@ -206,78 +212,6 @@ def _random_actor(assets: Assets, rng: np.random.Generator, timing: _Timing) -> 
         motion = motion.moved(np.array([0.0, rng.uniform(0.0, 0.8), 0.0]))
     photograph = assets.photographs.pick(rng) if rng.random() < 0.1 else None
     return make_actor(avatar, random_look(avatar, rng, photograph=photograph), motion, floor=floor, kind=kind)
-
-
-def _random_view(main: Actor, rng: np.random.Generator) -> tuple[Camera, Reals]:
-    """A camera of focal length 1 on the person, and the person's box in it over all frames."""
-    choice = rng.random()
-    if choice < 0.66:
-        elevation = rng.normal(5, 10)
-    elif choice < 0.9:
-        elevation = rng.uniform(20, 75)
-    else:
-        elevation = rng.uniform(-25, 0)
-    azimuth, roll = rng.uniform(0, 2 * np.pi), np.radians(rng.normal(0, 4 if rng.random() < 0.8 else 22))
-    target = main.points.mean(axis=(0, 1)) + rng.normal(0, 0.15, 3)
-    direction = about_y(azimuth) @ about_x(-np.radians(elevation)) @ np.array([0.0, 0.0, 1.0])
-    distance = float(np.exp(rng.uniform(np.log(1.6), np.log(11.0))))
-    count = len(main.points) // NUM_FRAMES
-    instants = [frame * count + count // 2 for frame in range(NUM_FRAMES)]
-    vertices = [main.body.at(i)[0][::3].astype(np.float64) for i in instants]
-    while True:
-        eye = target + direction * distance
-        eye[1] = max(eye[1], 0.15)
-        view = look_at(eye, target, roll=roll)
-        seen = [view.project(v) for v in vertices]
-        if min(float(depth.min()) for _, depth in seen) > _MIN_DEPTH_M:
-            break
-        distance *= 1.4
-    places = np.concatenate([place for place, _ in seen])
-    return view, np.concatenate([places.min(axis=0), places.max(axis=0)])
-
-
-def _frame_person(view: Camera, view_box: Reals, rng: np.random.Generator) -> tuple[Camera, FloatArray]:
-    """Choose scale and picture; often the picture's edge cuts the person.
-
-    Returns:
-        The camera, and the person's box (4,) xyxy px in its picture, cut parts included.
-    """
-    wanted_px = rng.uniform(150, 196) if rng.random() < 0.6 else np.exp(rng.uniform(np.log(44), np.log(170)))
-    kept = view_box.copy()
-    wh = view_box[2:] - view_box[:2]
-    cut_sides = np.zeros(4, np.bool_)
-    if rng.random() < 0.3:
-        side = int(rng.choice(4, p=[0.16, 0.08, 0.16, 0.6]))
-        axis = side % 2
-        part = rng.uniform(0.15, 0.72 if side == 3 else 0.4) * wh[axis]
-        kept[side] += part if side < 2 else -part
-        cut_sides[side] = True
-    focal = wanted_px / float((kept[2:] - kept[:2]).max())
-    kept_wh = (kept[2:] - kept[:2]) * focal
-    room = np.maximum(kept_wh, kept_wh.max() * 0.55)
-    margins = np.concatenate([room, room]) * rng.uniform(0.28, 0.5, 4) + np.tile((room - kept_wh) / 2, 2)
-    margins[cut_sides] = 0.0
-    corner = margins[:2]
-    size = np.ceil(corner + kept_wh + margins[2:]).astype(int)
-    middle = corner - 0.5 + kept_wh / 2
-    camera = framed(view, kept, focal_px=focal, centre_px=middle, size_wh=(int(size[0]), int(size[1])))
-    box = view_box * focal + np.tile(camera.centre, 2)
-    return camera, box.astype(np.float32)
-
-
-def _sway(camera: Camera, rng: np.random.Generator) -> tuple[Camera, ...]:
-    """A hand-held, panning or zooming camera over the frames; the middle frame is as composed."""
-    reach = float(np.exp(rng.uniform(np.log(0.1), np.log(6.0)))) if rng.random() < 0.75 else 0.0
-    steady = np.arange(NUM_FRAMES) - NUM_FRAMES // 2
-    shaken = np.cumsum(rng.normal(0, 0.5, (NUM_FRAMES, 2)), axis=0)
-    path = (steady[:, None] * rng.normal(0, 0.7, 2) + shaken - shaken[NUM_FRAMES // 2]) * reach
-    zoom = np.exp(steady * rng.normal(0, 0.006) * float(rng.random() < 0.3))
-    cameras = []
-    for shift, factor in zip(path, zoom, strict=True):
-        pan, nod = np.arctan2(shift, camera.focal_px)
-        turned = camera.turned(about_y(pan) @ about_x(-nod))
-        cameras.append(replace(turned, focal_px=camera.focal_px * float(factor)))
-    return tuple(cameras)
 
 
 def _others(

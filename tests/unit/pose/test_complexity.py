@@ -37,7 +37,9 @@ def test_glsmamba_h_runs_at_its_widths() -> None:
     assert torch.isfinite(heatmaps).all()
 
 
-@pytest.mark.parametrize(("name", "millions"), [("glsmamba-m", 6.56), ("glsmamba-s", 6.56), ("glsmamba-xs", 2.42)])
+@pytest.mark.parametrize(
+    ("name", "millions"), [("glsmamba-m", 6.56), ("glsmamba-s", 6.56), ("glsmamba-xs", 2.42), ("glsmamba-head", 2.42)]
+)
 def test_small_networks_have_the_parameters_that_readme_says(name: str, millions: float) -> None:
     network = PoseNetwork(get_pose_config(name))
     assert round(sum(p.numel() for p in network.parameters()) / 1e6, 2) == millions

@@ -37,7 +37,7 @@ def boxes() -> list[np.ndarray]:
 
 @pytest.fixture
 def load(tiny_weights: Path) -> Callable[..., PoseEstimator]:
-    return lambda **options: PoseEstimator.load(tiny_weights, **options)
+    return lambda **options: PoseEstimator.load(tiny_weights, head_weights=None, **options)
 
 
 def _windows(estimator: PoseEstimator, images: list[np.ndarray], boxes: list[np.ndarray], mode: Any = "clip") -> Any:

@@ -9,12 +9,14 @@ import numpy as np
 import pytest
 
 from posecli.errors import ConfigError
+from posecli.pose.heads import HEAD_POINTS
 from posecli.skeletons import POSECLI19
 from posecli.training.augment import make_window
 from posecli.training.recipe import AugmentConfig, DataConfig
 from posecli.training.sample import Sample
 from posecli.training.stills import load_stills
 
+NECK, TOP = POSECLI19.index("neck"), POSECLI19.index("head_top")
 CALM = AugmentConfig(**{field.name: 0.0 for field in fields(AugmentConfig)})
 
 
@@ -138,3 +140,43 @@ def test_labels_are_per_frame_and_time_may_run_backwards() -> None:
 def test_too_short_a_video_is_refused() -> None:
     with pytest.raises(ConfigError, match="windows of 7"):
         make_window(moving_spot(), CALM, num_frames=9, crop_hw=(64, 64), rng=np.random.default_rng(0))
+
+
+def headed(*, num_frames: int = 1, is_known: bool = True) -> Sample:
+    """A person whose head lies on its side, with a red spot on the nose."""
+    points = np.full((19, 2), (120.0, 160.0), np.float32)
+    points[:5] = [(60, 80), (58, 75), (58, 85), (62, 70), (62, 90)]
+    points[NECK], points[TOP] = (90, 80), (45, 80)
+    image = np.zeros((200, 160, 3), np.uint8)
+    image[78:83, 58:63] = 255, 0, 0
+    is_labelled = np.ones((num_frames, 19), np.bool_)
+    if not is_known:
+        is_labelled[:, HEAD_POINTS[1:]] = False
+    boxes = np.tile(np.array([20, 20, 140, 180], np.float32), (num_frames, 1))
+    return Sample((image,) * num_frames, boxes, np.tile(points, (num_frames, 1, 1)), is_labelled)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_window_of_a_head_is_upright_and_labels_only_its_points(seed: int) -> None:
+    config = replace(CALM, shift=0.05, scale=0.15, rotation_deg=10.0, rotation_probability=1.0)
+    rng = np.random.default_rng(seed)
+    window = make_window(headed(), config, num_frames=1, crop_hw=(96, 96), rng=rng, shows="head")
+    assert np.linalg.norm(window.keypoints[0, 0] - centroid(window.images[0])) < 1.0
+    neck, top = window.keypoints[0, [NECK, TOP]]
+    assert 25 < neck[1] - top[1] < 75 and abs(neck[0] - top[0]) < 0.4 * (neck[1] - top[1])
+    assert np.flatnonzero(window.is_labelled[0]).tolist() == HEAD_POINTS.tolist()
+
+
+def test_the_head_of_somebody_without_a_labelled_one_teaches_hardly_anything() -> None:
+    rng = np.random.default_rng(0)
+    window = make_window(headed(is_known=False), CALM, num_frames=1, crop_hw=(96, 96), rng=rng, shows="head")
+    assert np.flatnonzero(window.is_labelled[0]).tolist() == [0]
+
+
+def test_a_window_of_a_moving_head_has_one_crop() -> None:
+    sample = headed(num_frames=3)
+    sample.keypoints[2] += 10.0
+    rng = np.random.default_rng(0)
+    window = make_window(sample, CALM, num_frames=3, crop_hw=(96, 96), rng=rng, shows="head")
+    moved = window.keypoints[:, HEAD_POINTS] - window.keypoints[0, HEAD_POINTS]
+    assert np.abs(moved[1]).max() == 0 and np.ptp(moved[2], axis=0).max() < 1e-3 < np.abs(moved[2]).min()

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from posecli.errors import ConfigError, FormatError
+from posecli.pose.heads import HEAD_POINTS
 from posecli.skeletons import POSECLI19
 from posecli.training.synthetic import rendering
 from posecli.training.synthetic.actor import Actor, make_actor, prop_body
@@ -314,7 +315,18 @@ def test_somebody_is_close_in_every_crowded_window(asset_paths: AssetPaths) -> N
     assert hidden(crowd) > hidden(usual)
 
 
-def test_windows_are_hard_or_crowded_not_both(asset_paths: AssetPaths, tmp_path: Path) -> None:
+def test_portraits_show_heads_with_room_around(asset_paths: AssetPaths) -> None:
+    assets = open_assets(asset_paths)
+    portraits = [render_window(assets, seed=4, index=i, style=STYLES["portrait"]) for i in range(6)]
+    for window in portraits:
+        height, width = window.images.shape[1:3]
+        points = window.keypoints[2][HEAD_POINTS]
+        assert height == width and (window.visibility[2][HEAD_POINTS] == 2).any()
+        assert np.abs(points.mean(axis=0) - [width / 2, height / 2]).max() < 0.15 * width
+        assert 0.08 < np.ptp(points, axis=0).max() / width < 0.4
+
+
+def test_windows_have_one_style(asset_paths: AssetPaths, tmp_path: Path) -> None:
     from typer.testing import CliRunner
 
     from posecli.cli.synth import app
@@ -323,7 +335,7 @@ def test_windows_are_hard_or_crowded_not_both(asset_paths: AssetPaths, tmp_path:
     options = [text for name, path in places.items() for text in (f"--{name}", str(path))]
     result = CliRunner().invoke(app, ["windows", str(tmp_path), *options, "--count", "1", "--hard", "--crowded"])
     assert isinstance(result.exception, ConfigError)
-    assert "either --hard or --crowded" in str(result.exception)
+    assert "not two of these" in str(result.exception)
 
 
 def test_held_out_names() -> None:
