@@ -18,7 +18,9 @@ NUM_PEOPLE = 3
 MIN_PCK = 0.65
 
 
-@pytest.mark.parametrize("name", ["glsmamba-head", "glsmamba-m", "glsmamba-s", "glsmamba-xs", "personnet", "posecli-lifter"])
+@pytest.mark.parametrize(
+    "name", ["glsmamba-head", "glsmamba-m", "glsmamba-s", "glsmamba-xs", "personnet", "posecli-lifter"]
+)
 def test_every_weight_has_its_card(name: str, repository: Path) -> None:
     assert name in WEIGHTS
     card = (repository / "weights" / f"{name}.md").read_text(encoding="utf-8")
