@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from posecli.encoder import CompactEncoder
-from posecli.pose.config import get_pose_config
+from posecli.pose.config import Shown
 from posecli.pose.heatmaps import crop_to_cell
 from posecli.training.augment import Window, make_window
 from posecli.training.people import People
@@ -51,6 +51,7 @@ class _Steps(Dataset[tuple[Batch, ...]]):
     recipe: Recipe
     sets: Sequence[People]
     stage_index: int
+    shows: Shown
 
     def __getitem__(self, step: int) -> tuple[Batch, ...]:
         recipe, stage = self.recipe, self.recipe.stages[self.stage_index]
@@ -64,17 +65,24 @@ class _Steps(Dataset[tuple[Batch, ...]]):
         shares = self.recipe.single_shares if num_frames == 1 else self.recipe.shares
         odds = np.array(shares) / sum(shares)
         crop_hw, augment = self.recipe.stages[self.stage_index].crop_hw, self.recipe.augment
-        shows = get_pose_config(self.recipe.network).shows
         windows = []
         for _ in range(size):
             people = self.sets[int(rng.choice(len(odds), p=odds))]
             sample = people.draw(rng, num_frames)
-            windows.append(make_window(sample, augment, num_frames=num_frames, crop_hw=crop_hw, rng=rng, shows=shows))
+            windows.append(
+                make_window(sample, augment, num_frames=num_frames, crop_hw=crop_hw, rng=rng, shows=self.shows)
+            )
         return stack_windows(windows)
 
 
 def stage_batches(
-    recipe: Recipe, sets: Sequence[People], stage_index: int, *, start: int, workers: int = 0
+    recipe: Recipe,
+    sets: Sequence[People],
+    stage_index: int,
+    *,
+    start: int,
+    workers: int = 0,
+    shows: Shown = "person",
 ) -> Iterator[tuple[Batch, ...]]:
     """The batches of a stage from step ``start`` to its end.
 
@@ -84,6 +92,7 @@ def stage_batches(
         stage_index: Which stage.
         start: First step.
         workers: Processes that make batches ahead; 0: made here, when asked for.
+        shows: What the network's crops are cut around.
 
     Returns:
         The batches of every step in order: windows, then single frames if the stage wants any.
@@ -91,7 +100,7 @@ def stage_batches(
     steps = range(start, recipe.stages[stage_index].steps)
     return iter(
         DataLoader(
-            _Steps(recipe, sets, stage_index),
+            _Steps(recipe, sets, stage_index, shows),
             batch_size=None,
             sampler=steps,
             num_workers=workers,

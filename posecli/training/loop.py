@@ -7,7 +7,7 @@ uninterrupted one would have seen, and no generator state has to be stored.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -98,6 +98,10 @@ class Trainer:
         """The stage that runs now."""
         return self.recipe.stages[self.stage_index]
 
+    def _batches(self, start: int, *, workers: int = 0) -> Iterator[tuple[Batch, ...]]:
+        shows = self.config.shows
+        return stage_batches(self.recipe, self.sets, self.stage_index, start=start, workers=workers, shows=shows)
+
     def run(self, report: Callable[[StepReport], None]) -> dict[str, Tensor]:
         """Train to the end.
 
@@ -112,7 +116,7 @@ class Trainer:
         """
         while True:
             start = self.optimisation.step
-            batches = stage_batches(self.recipe, self.sets, self.stage_index, start=start, workers=self.workers)
+            batches = self._batches(start, workers=self.workers)
             for step_batches in batches:
                 report(self._train_step(step_batches))
                 if self.optimisation.step % self.checkpoint_every == 0:
@@ -133,7 +137,7 @@ class Trainer:
         if not self.recipe.initial_encoder or not isinstance(self.model, NetworkTraining):
             return
         old, _ = load_network(self.recipe.initial)
-        batches = stage_batches(self.recipe, self.sets, self.stage_index, start=0)
+        batches = self._batches(0)
         crops = [batch.images for step in islice(batches, _STEPS_TO_FIT) for batch in step]
         place(old, self.device)
         fit_embedding(self.model.network, old, (images.to(self.device) for images in crops))
@@ -142,14 +146,14 @@ class Trainer:
         """An encoder that comes trained gets a head that fits it."""
         if not is_first or self._initial is None or not isinstance(self.model, EncoderPretraining):
             return
-        batches = stage_batches(self.recipe, self.sets, self.stage_index, start=0)
+        batches = self._batches(0)
         fit_linear_head(self.model, batches, sigma=self.recipe.sigma)
 
     def _add_norms(self, *, is_resumed: bool) -> None:
         """Those that the stage wants; they begin with the statistics of its first step's pictures."""
         added = add_norms(self.model) if self.stage.has_norms else []
         if added and not is_resumed:
-            first = next(iter(stage_batches(self.recipe, self.sets, self.stage_index, start=0)))
+            first = next(iter(self._batches(0)))
             fit_norms(added, lambda: self.model(*(batch.images.to(self.device) for batch in first)))
 
     def _start_stage(self, previous: dict[str, Tensor] | None, *, is_resumed: bool = False) -> None:

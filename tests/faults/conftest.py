@@ -269,7 +269,16 @@ class Bench:
         prelude: Path | None,
         environment: Mapping[str, str] | None,
     ) -> Batch:
-        words += ["--weights", str(self.weights), "--detector", "full-frame", "--threads", "1"]
+        words += [
+            "--weights",
+            str(self.weights),
+            "--head-weights",
+            "none",
+            "--detector",
+            "full-frame",
+            "--threads",
+            "1",
+        ]
         said = self._said / f"{next(self._numbers)}.txt"
         home = str(self.root / "home")
         answer = self.host.ask(

@@ -43,7 +43,7 @@ def models() -> Models:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "tiny.safetensors"
         save_network(path, network.state_dict(), POSE, metadata={})
-        return load_models(AnnotateSettings(weights=str(path), detector="full-frame"), Crew(1))
+        return load_models(AnnotateSettings(weights=str(path), head_weights=None, detector="full-frame"), Crew(1))
 
 
 def cases() -> list[Case]:

@@ -51,6 +51,7 @@ def settings(tiny_weights: Path) -> AnnotateSettings:
 
     return AnnotateSettings(
         weights=str(tiny_weights),
+        head_weights=None,
         tracker=TrackerConfig(duplicate_oks=1.0, duplicate_iou=1.0),
         stitch=StitchConfig(min_score=0.0, duplicate_oks=1.0, min_backing_score=0.0),
     )

@@ -31,7 +31,7 @@ PATIENCE_S = 240  # a busy machine
 
 @pytest.fixture
 def plain(tiny_weights: Path) -> AnnotateSettings:
-    return AnnotateSettings(weights=str(tiny_weights), detector="full-frame")
+    return AnnotateSettings(weights=str(tiny_weights), head_weights=None, detector="full-frame")
 
 
 @pytest.fixture
@@ -186,14 +186,26 @@ def test_poses_of_others_and_of_other_settings_are_not_replaced(
     replaced = run_batch(BatchRequest((str(videos),), out, plain, workers=1, overwrite=True))
     assert replaced.exit_code == 0
     other = BatchRequest(
-        (str(videos),), out, AnnotateSettings(weights=plain.weights, detector="full-frame", mirror=True)
+        (str(videos),),
+        out,
+        AnnotateSettings(weights=plain.weights, head_weights=None, detector="full-frame", mirror=True),
     )
     with pytest.raises(OutputError, match="other settings"):
         run_batch(other)
 
 
 def command(videos: Path, out: Path, settings: AnnotateSettings) -> list[str]:
-    options = ["--weights", settings.weights, "--detector", "full-frame", "--sheet", "--workers", "2"]
+    options = [
+        "--weights",
+        settings.weights,
+        "--head-weights",
+        "none",
+        "--detector",
+        "full-frame",
+        "--sheet",
+        "--workers",
+        "2",
+    ]
     return [sys.executable, "-m", "posecli", "batch", str(videos), "--out-dir", str(out), *options]
 
 

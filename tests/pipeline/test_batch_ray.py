@@ -42,7 +42,7 @@ def ray() -> Iterator[Any]:
 
 @pytest.fixture
 def plain(tiny_weights: Path) -> AnnotateSettings:
-    return AnnotateSettings(weights=str(tiny_weights), detector="full-frame")
+    return AnnotateSettings(weights=str(tiny_weights), head_weights=None, detector="full-frame")
 
 
 class Killer:
@@ -171,7 +171,18 @@ def test_ctrl_c_ends_everything_and_the_next_run_goes_on(
     pytest.importorskip("ray")
     make_video(tmp_path / "a.mp4", 1500, SIZE)
     out = tmp_path / "poses"
-    options = ["--weights", plain.weights, "--detector", "full-frame", "--workers", "1", "--engine", "ray"]
+    options = [
+        "--weights",
+        plain.weights,
+        "--head-weights",
+        "none",
+        "--detector",
+        "full-frame",
+        "--workers",
+        "1",
+        "--engine",
+        "ray",
+    ]
     command = [sys.executable, "-m", "posecli", "batch", str(tmp_path / "a.mp4"), "--out-dir", str(out), *options]
     process = subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True

@@ -61,9 +61,10 @@ def test_most_points_are_near_the_rendered_truth(annotation: Annotation, reposit
     assert np.mean(correct) > MIN_PCK
 
 
-def test_the_run_record_names_both_weights(annotation: Annotation) -> None:
+def test_the_run_record_names_all_weights(annotation: Annotation) -> None:
     """It named the detector where the detector's weights belong."""
     assert [(used["role"], used["name"]) for used in annotation.run["weights"]] == [
         ("pose", "glsmamba-m"),
+        ("heads", "glsmamba-head"),
         ("detector", "personnet"),
     ]

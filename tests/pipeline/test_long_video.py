@@ -213,7 +213,7 @@ def test_local_workers_share_a_video_and_the_next_batch_goes_on(
 ) -> None:
     video = make_video(tmp_path / "long.mp4", NUM_FRAMES, SIZE, fps=FPS)
     poses = tmp_path / "split" / "long.poses.json"
-    plain = AnnotateSettings(weights=str(tiny_weights), detector="full-frame")
+    plain = AnnotateSettings(weights=str(tiny_weights), head_weights=None, detector="full-frame")
     request = BatchRequest((str(video),), tmp_path / "split", plain, workers=2, threads=1, overlay=True, split=SPLIT)
     watcher = Watcher()
     hand_out = LocalEngine._hand_out

@@ -96,7 +96,7 @@ def test_the_time_of_all_is_that_of_the_last_worker() -> None:
 @pytest.fixture
 def models(tiny_weights: Path) -> Iterator[Models]:
     with Crew(1) as crew:
-        yield load_models(AnnotateSettings(weights=str(tiny_weights), detector="full-frame"), crew)
+        yield load_models(AnnotateSettings(weights=str(tiny_weights), head_weights=None, detector="full-frame"), crew)
 
 
 def make_job(video: Path, poses: Path) -> Job:
