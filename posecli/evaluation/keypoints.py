@@ -71,7 +71,9 @@ def evaluate_keypoints(
         if detector is None:
             raise ValueError("detected boxes need a detector")
         task = _task_of(detect_all(detector, ground_truth, images_dir))
-    keypoints, scores = _estimate(estimator, task, ground_truth, images_dir, progress)
+    keypoints, scores = estimate_people(
+        estimator, ground_truth, images_dir, task.image_ids, task.boxes, progress=progress
+    )
     found = untracked_people(task.image_ids, keypoints, scores, task.boxes, task.box_scores)
     chosen = np.arange(len(people)) if boxes == "given" else match_people(found, ground_truth, people)
     return judge_people(found, ground_truth, chosen, boxes=boxes)
@@ -95,18 +97,36 @@ def _task_of(found: Mapping[int, Detections]) -> _Task:
     )
 
 
-def _estimate(
+def estimate_people(
     estimator: ImagePoseEstimator,
-    task: _Task,
     ground_truth: GroundTruth,
     images_dir: Path,
-    progress: Callable[[int, int], None] | None,
+    image_ids: IntArray,
+    boxes: FloatArray,
+    *,
+    progress: Callable[[int, int], None] | None = None,
 ) -> tuple[FloatArray, FloatArray]:
-    total = len(task.image_ids)
+    """Estimate the pose of people in labelled pictures, a few at a time.
+
+    Args:
+        estimator: The estimator.
+        ground_truth: Names the pictures.
+        images_dir: Where they lie.
+        image_ids: (N,) the picture of each person.
+        boxes: (N, 4) xyxy px.
+        progress: Called with (people done, people in all).
+
+    Returns:
+        (N, 19, 2) px of the pictures and (N, 19) scores.
+
+    Raises:
+        VideoError: A picture is missing or cannot be decoded.
+    """
+    total = len(image_ids)
     keypoints = [np.zeros((0, len(POSECLI19), 2), np.float32)]
     scores = [np.zeros((0, len(POSECLI19)), np.float32)]
     done = 0
-    people = _pictures_and_boxes(task, ground_truth, images_dir)
+    people = _pictures_and_boxes(image_ids, boxes, ground_truth, images_dir)
     while batch := list(islice(people, BATCH_PERSONS)):
         points, values = estimator.estimate_images([picture for picture, _ in batch], [box for _, box in batch])
         keypoints.append(points)
@@ -118,12 +138,12 @@ def _estimate(
 
 
 def _pictures_and_boxes(
-    task: _Task, ground_truth: GroundTruth, images_dir: Path
+    image_ids: IntArray, boxes: FloatArray, ground_truth: GroundTruth, images_dir: Path
 ) -> Iterator[tuple[ImageArray, FloatArray]]:
     """Pictures are read once for neighbours of the same image."""
     images = {image.image_id: image for image in ground_truth.images}
     last_id, picture = None, np.zeros((0, 0, 3), np.uint8)
-    for image_id, box in zip(task.image_ids.tolist(), task.boxes, strict=True):
+    for image_id, box in zip(image_ids.tolist(), boxes, strict=True):
         if image_id != last_id:
             last_id, picture = image_id, read_picture(images_dir, images[image_id])
         yield picture, box

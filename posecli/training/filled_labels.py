@@ -8,7 +8,6 @@ Legend: N people, K keypoints.
 from __future__ import annotations
 
 from collections.abc import Callable
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +16,10 @@ import orjson
 
 from posecli.atomic import check_output, write_atomic
 from posecli.errors import FormatError
-from posecli.evaluation.keypoints import BATCH_PERSONS, ImagePoseEstimator
-from posecli.evaluation.pictures import read_picture
+from posecli.evaluation.keypoints import ImagePoseEstimator, estimate_people
 from posecli.formats.ground_truth import GroundTruth, read_ground_truth
 from posecli.geometry import xyxy_to_xywh
-from posecli.records import FloatArray, ImageArray, IntArray
+from posecli.records import FloatArray, IntArray
 from posecli.skeletons import POSECLI19
 
 FILLED = 1  # the flag v of a point that a network filled in
@@ -69,7 +67,9 @@ def fill_labels(
     rows = np.flatnonzero(~truth.is_crowd & (heights >= min_height_px))
     if not len(rows):
         raise FormatError(f"{annotations}: nobody of {min_height_px:g} px or more in it")
-    points, scores = _estimate(estimator, truth, rows, images_dir, progress)
+    points, scores = estimate_people(
+        estimator, truth, images_dir, truth.image_ids[rows], truth.boxes[rows], progress=progress
+    )
     labels = truth.keypoints.copy()
     is_labelled = labels[rows, :, 2] > 0
     is_filled = ~is_labelled & (scores >= min_score) & _is_trusted(points, truth, rows)[:, None]
@@ -77,31 +77,6 @@ def fill_labels(
     labels[rows] = np.where(is_filled[..., None], filled, labels[rows])
     write_atomic(out, orjson.dumps(_document(truth, labels)), overwrite=overwrite)
     return int(is_filled.any(axis=1).sum()), len(truth)
-
-
-def _estimate(
-    estimator: ImagePoseEstimator,
-    truth: GroundTruth,
-    rows: IntArray,
-    images_dir: Path,
-    progress: Callable[[int, int], None] | None,
-) -> tuple[FloatArray, FloatArray]:
-    images = {image.image_id: image for image in truth.images}
-    points, scores = (
-        np.zeros((len(rows), len(POSECLI19), 2), np.float32),
-        np.zeros((len(rows), len(POSECLI19)), np.float32),
-    )
-    todo = iter(range(len(rows)))
-    while batch := list(islice(todo, BATCH_PERSONS)):
-        pictures: dict[int, ImageArray] = {}
-        for image_id in truth.image_ids[rows[batch]].tolist():
-            if image_id not in pictures:
-                pictures[image_id] = read_picture(images_dir, images[image_id])
-        shown = [pictures[image_id] for image_id in truth.image_ids[rows[batch]].tolist()]
-        points[batch], scores[batch] = estimator.estimate_images(shown, list(truth.boxes[rows[batch]]))
-        if progress is not None:
-            progress(batch[-1] + 1, len(rows))
-    return points, scores
 
 
 def _is_trusted(points: FloatArray, truth: GroundTruth, rows: IntArray) -> np.ndarray:
