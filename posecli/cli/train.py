@@ -180,7 +180,8 @@ def fill(
     from posecli.pose.estimator import PoseEstimator
     from posecli.training.filled_labels import fill_labels
 
-    estimator = PoseEstimator.load(weights, device=device, is_mirrored=True)
+    # no second look: a network for heads that is trained on these labels would be taught by the one before it
+    estimator = PoseEstimator.load(weights, head_weights=None, device=device, is_mirrored=True)
     with console.progress("fill in", unit="steps") as line:
         filled, total = fill_labels(
             estimator,
